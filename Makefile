@@ -1,0 +1,47 @@
+# DistriFS. `make up` gives a mounted cluster, `make test` runs every test.
+
+GO         ?= go
+MOUNT      ?= /mnt/distrifs
+PREFIX     ?= /usr/local
+BENCHFLAGS ?= -benchtime 1s
+
+.PHONY: build up down test bench lint proto install clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
+
+up: build
+	test/deps up
+	mkdir -p $(MOUNT)
+	bin/distrifs up --detach --mount $(MOUNT)
+
+down: build
+	bin/distrifs down
+
+test:
+	test/deps test
+	$(GO) test -race -timeout 20m ./...
+
+# The parts print lines for benchstat; the whole cluster prints one table.
+bench:
+	test/deps test
+	$(GO) test -run '^$$' -bench . -benchmem $(BENCHFLAGS) $$($(GO) list ./... | grep -v /test/)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench
+
+lint:
+	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "gofmt -w needed: $$files" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -count=1 ./test/lint
+
+proto:
+	test/deps proto
+	$(GO) build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	cd proto && $(GO) generate
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install bin/distrifs bin/distrifs-master bin/distrifs-chunkd bin/distrifs-mount $(DESTDIR)$(PREFIX)/bin
+
+clean:
+	rm -rf bin
