@@ -1,0 +1,156 @@
+package disk
+
+import (
+	"io"
+	"io/fs"
+	"syscall"
+	"time"
+)
+
+// memFile is an open file of a Mem.
+type memFile struct {
+	mem      *Mem
+	node     *node
+	name     string
+	writable bool
+	closed   bool // mem.mu protects it
+}
+
+func (f *memFile) Name() string { return f.name }
+
+func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.begin(OpRead, off < 0); err != nil {
+		return 0, err
+	}
+	defer f.mem.mu.Unlock()
+	n := f.node.live.readAt(p, off)
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
+	err := f.begin(OpWrite, off < 0 || !f.writable)
+	if part, ok := err.(*partialError); ok {
+		f.mem.mu.Lock()
+		err, p = part.err, p[:len(p)/2]
+	} else if err != nil {
+		return 0, err
+	}
+	defer f.mem.mu.Unlock()
+	if !f.mem.room(f.node, off, int64(len(p))) {
+		return 0, pathError("write", f.name, syscall.ENOSPC)
+	}
+	f.node.live.writeAt(p, off)
+	f.node.touch(off, int64(len(p)))
+	return len(p), err
+}
+
+// Sync makes the file durable. When it is made to fail, what it should have made
+// durable stays unsynced for good: a later Sync returns nil and skips it.
+func (f *memFile) Sync() error {
+	if err := f.begin(OpSync, false); err != nil {
+		f.mem.mu.Lock()
+		defer f.mem.mu.Unlock()
+		for sector := range f.node.unsynced {
+			f.node.unsynced[sector] = true
+		}
+		return err
+	}
+	defer f.mem.mu.Unlock()
+	n := f.node
+	n.synced.resize(n.live.size)
+	for sector, failed := range n.unsynced {
+		if !failed {
+			n.synced.copySector(&n.live, sector)
+			delete(n.unsynced, sector)
+		}
+	}
+	return nil
+}
+
+func (f *memFile) Truncate(size int64) error {
+	if err := f.begin(OpTruncate, size < 0 || !f.writable); err != nil {
+		return err
+	}
+	defer f.mem.mu.Unlock()
+	f.node.truncate(size)
+	return nil
+}
+
+func (f *memFile) Size() (int64, error) {
+	if err := f.begin(OpStat, false); err != nil {
+		return 0, err
+	}
+	defer f.mem.mu.Unlock()
+	return f.node.live.size, nil
+}
+
+func (f *memFile) Allocate(off, n int64) error {
+	if err := f.begin(OpAllocate, off < 0 || n < 0 || !f.writable); err != nil {
+		return err
+	}
+	defer f.mem.mu.Unlock()
+	if !f.mem.room(f.node, off, n) {
+		return pathError("fallocate", f.name, syscall.ENOSPC)
+	}
+	if off+n > f.node.live.size {
+		f.node.truncate(off + n)
+	}
+	return nil
+}
+
+func (f *memFile) PunchHole(off, n int64) error {
+	if err := f.begin(OpPunchHole, off < 0 || n < 0 || !f.writable); err != nil {
+		return err
+	}
+	defer f.mem.mu.Unlock()
+	f.node.zero(off, off+n)
+	return nil
+}
+
+func (f *memFile) Close() error {
+	f.mem.mu.Lock()
+	defer f.mem.mu.Unlock()
+	if f.closed {
+		return pathError("close", f.name, fs.ErrClosed)
+	}
+	f.closed = true
+	return nil
+}
+
+// begin starts an operation: it returns an error, or leaves mem.mu locked.
+func (f *memFile) begin(op Op, invalid bool) error {
+	if err := f.mem.enter(op, f.name); err != nil {
+		return err
+	}
+	f.mem.mu.Lock()
+	switch {
+	case f.closed:
+		f.mem.mu.Unlock()
+		return pathError(string(op), f.name, fs.ErrClosed)
+	case invalid:
+		f.mem.mu.Unlock()
+		return pathError(string(op), f.name, syscall.EINVAL)
+	}
+	return nil
+}
+
+// touch notes that n bytes at off were written.
+func (n *node) touch(off, count int64) {
+	n.modified = time.Now()
+	for sector := off / sectorSize; sector*sectorSize < off+count; sector++ {
+		n.unsynced[sector] = false
+	}
+}
+
+func (n *node) zero(off, end int64) {
+	n.modified = time.Now()
+	n.live.zero(off, end, func(sector int64) { n.unsynced[sector] = false })
+}
+
+func (n *node) truncate(size int64) {
+	n.zero(size, max(size, n.live.size))
+	n.live.resize(size)
+}
