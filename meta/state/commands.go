@@ -1,0 +1,256 @@
+package state
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// Op is the operation code of a command: the first byte of its log record. The
+// numbers are part of the log's format and never change.
+type Op uint8
+
+// The operation codes.
+const (
+	OpInit Op = 1 + iota
+	OpBeginEpoch
+	OpOpenSession
+	OpEndSession
+	OpRegisterNode
+	OpMake
+	OpLink
+	OpUnlink
+	OpRename
+	OpSetAttr
+	OpSetXattr
+	OpRemoveXattr
+	OpAssignChunks
+	OpCommit
+	OpSetChain
+	OpReap
+	OpDropAssigned
+	opEnd
+)
+
+// Limits of what a command may ask for. Apply answers Invalid, TooBig or the errno
+// that POSIX has for it when one is passed.
+const (
+	MaxSlots      = 1024      // slots of a session
+	MaxChain      = 16        // replicas of a chunk
+	MaxAssign     = 1024      // chunks of one AssignChunks
+	MaxNodes      = 1<<16 - 1 // chunkservers ever registered
+	MaxSessions   = 1 << 16   // at a time
+	MaxLinks      = 65000     // names of a file
+	MaxXattrName  = 255       // bytes
+	MaxXattrValue = 1 << 16   // bytes
+	MaxXattrList  = 1 << 16   // bytes of all names of an inode, each with a NUL
+	MaxAddress    = 512       // bytes of a node's address and of a client's name
+	MaxFileSize   = 1<<63 - 1
+)
+
+// Command is a change of the state. Pointers to the structs below implement it.
+type Command interface {
+	Op() Op
+	// Encode appends the payload to dst. It does not contain the operation code.
+	Encode(dst []byte) []byte
+}
+
+// Time is a point in time as in struct timespec: 0 <= Nsec < 1e9. The state keeps
+// -2^33 <= Sec < 2^33 (years 1698 to 2242) and takes the nearest for anything beyond.
+type Time struct {
+	Sec  int64
+	Nsec uint32
+}
+
+// Cred says who asks. UID 0 may do everything.
+type Cred struct {
+	UID, GID uint32
+	Groups   []uint32 // supplementary
+}
+
+// Origin names the request of a client that a command stems from. Sequence 0 is a
+// command of the master's own, which no slot remembers.
+type Origin struct {
+	Session  proto.SessionID
+	Slot     uint32 // below MaxSlots
+	Sequence uint64 // grows in each slot
+}
+
+// Header opens the commands of clients.
+type Header struct {
+	Origin
+	Cred Cred
+	Now  Time // the master's clock
+}
+
+// Init makes an empty state a filesystem with an empty root directory.
+type Init struct {
+	Cluster     proto.ClusterID
+	ChunkSize   uint64 // bytes; a power of two in [proto.MinChunkSize, proto.MaxChunkSize]
+	Replicas    uint32 // of a chunk: 1 to MaxChain
+	MinReplicas uint32 // 1 to Replicas
+	Seed        uint64 // of the hash of names; random, secret from users
+	Now         Time
+}
+
+// BeginEpoch is the first command of a master that starts. Epochs only grow.
+type BeginEpoch struct{ Epoch proto.Epoch }
+
+// OpenSession answers with Result.Session.
+type OpenSession struct {
+	Client string // for people; at most MaxAddress bytes
+	Now    Time
+}
+
+// EndSession forgets a session and its slots.
+type EndSession struct {
+	Session proto.SessionID
+	Now     Time
+}
+
+// RegisterNode answers with Result.Node: the id that Instance has for ever. The
+// address replaces the one before.
+type RegisterNode struct {
+	Instance uuid.UUID
+	Address  string // host:port; at most MaxAddress bytes
+}
+
+// Make creates a file, directory, symlink, device, FIFO or socket.
+type Make struct {
+	Header
+	Parent proto.InodeID
+	Name   []byte
+	Mode   uint32         // type and permission bits, umask taken off; no type: a regular file
+	Rdev   uint32         // of devices
+	Target []byte         // of symlinks
+	Chain  []proto.NodeID // not empty: assign chunk 0 of a regular file
+}
+
+// Link gives an inode that is no directory another name.
+type Link struct {
+	Header
+	Inode, Parent proto.InodeID
+	Name          []byte
+}
+
+// Unlink takes a name away; the inode that loses its last one becomes an orphan.
+type Unlink struct {
+	Header
+	Parent proto.InodeID
+	Name   []byte
+	Dir    bool // rmdir
+}
+
+// Rename moves a name. Exchange swaps two; NoReplace fails when the new one exists.
+type Rename struct {
+	Header
+	Parent              proto.InodeID
+	Name                []byte
+	NewParent           proto.InodeID
+	NewName             []byte
+	NoReplace, Exchange bool
+}
+
+// AttrMask says which attributes SetAttr changes.
+type AttrMask uint32
+
+// The attributes. Times come from the field of that name or, with ...Now, from
+// Header.Now: the latter needs less permission, as utimensat(2) says.
+const (
+	SetMode AttrMask = 1 << iota
+	SetUID
+	SetGID
+	SetSize
+	SetAtime
+	SetMtime
+	SetAtimeNow
+	SetMtimeNow
+	// SetOpened says that the caller holds the file open for writing, so that
+	// SetSize needs no permission any more (ftruncate, O_TRUNC of a new file).
+	SetOpened
+	attrMaskEnd
+)
+
+// SetAttr changes attributes as chmod, chown, truncate and utimensat do.
+type SetAttr struct {
+	Header
+	Inode          proto.InodeID
+	Set            AttrMask
+	Mode, UID, GID uint32
+	Size           uint64 // bytes; chunks wholly beyond it are freed
+	Atime, Mtime   Time
+}
+
+// SetXattr sets an extended attribute.
+type SetXattr struct {
+	Header
+	Inode       proto.InodeID
+	Name, Value []byte
+	Create      bool // fail with Exists if it is there
+	Replace     bool // fail with NoAttr if it is not
+}
+
+// RemoveXattr removes an extended attribute.
+type RemoveXattr struct {
+	Header
+	Inode proto.InodeID
+	Name  []byte
+}
+
+// AssignChunks attaches new chunks at the indexes First, First+1, ... of a regular
+// file. An index that has a chunk keeps it, so assigning twice is safe.
+// Result.Chunks has one chunk for each chain, in order.
+type AssignChunks struct {
+	Header
+	Inode  proto.InodeID
+	First  uint64
+	Chains [][]proto.NodeID // 1 to MaxAssign
+}
+
+// Commit makes written data part of the file: its chunks become committed and its
+// size grows to at least Size. It fails with NotFound, and changes nothing, when one of
+// the chunks is not (any more) the file's: a truncation came between.
+type Commit struct {
+	Header
+	Inode  proto.InodeID
+	Size   uint64 // bytes; a commit never shrinks a file
+	Chunks []proto.ChunkID
+	Mtime  Time // zero: Header.Now
+}
+
+// SetChain is a compare-and-set of a chunk's version and chain (L3). It fails with
+// WrongVersion, and Result.Chunks says what stands, unless the version is From.
+type SetChain struct {
+	Chunk    proto.ChunkID
+	From, To proto.Version  // From < To < 2^32
+	Chain    []proto.NodeID // at least MinReplicas (L4)
+}
+
+// Reap frees orphans and their chunks. Inodes that are no orphans are passed over.
+type Reap struct{ Inodes []proto.InodeID }
+
+// DropAssigned frees chunks of a file that were assigned and never committed. Others
+// are passed over.
+type DropAssigned struct {
+	Inode  proto.InodeID
+	Chunks []proto.ChunkID
+}
+
+// Op gives the operation code.
+func (*Init) Op() Op         { return OpInit }
+func (*BeginEpoch) Op() Op   { return OpBeginEpoch }   // Op gives the operation code.
+func (*OpenSession) Op() Op  { return OpOpenSession }  // Op gives the operation code.
+func (*EndSession) Op() Op   { return OpEndSession }   // Op gives the operation code.
+func (*RegisterNode) Op() Op { return OpRegisterNode } // Op gives the operation code.
+func (*Make) Op() Op         { return OpMake }         // Op gives the operation code.
+func (*Link) Op() Op         { return OpLink }         // Op gives the operation code.
+func (*Unlink) Op() Op       { return OpUnlink }       // Op gives the operation code.
+func (*Rename) Op() Op       { return OpRename }       // Op gives the operation code.
+func (*SetAttr) Op() Op      { return OpSetAttr }      // Op gives the operation code.
+func (*SetXattr) Op() Op     { return OpSetXattr }     // Op gives the operation code.
+func (*RemoveXattr) Op() Op  { return OpRemoveXattr }  // Op gives the operation code.
+func (*AssignChunks) Op() Op { return OpAssignChunks } // Op gives the operation code.
+func (*Commit) Op() Op       { return OpCommit }       // Op gives the operation code.
+func (*SetChain) Op() Op     { return OpSetChain }     // Op gives the operation code.
+func (*Reap) Op() Op         { return OpReap }         // Op gives the operation code.
+func (*DropAssigned) Op() Op { return OpDropAssigned } // Op gives the operation code.
