@@ -1,261 +1,266 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
+	"strings"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-
+	"github.com/distrifs/distrifs/client"
 	"github.com/distrifs/distrifs/proto/pb"
 )
 
-// Patience is how long a wait for a condition lasts before it fails the test.
-const Patience = 60 * time.Second
-
-// Options of a cluster. The zero value is one master and three chunkservers
-// with three replicas of 64 MiB chunks, stores in the test's temporary folder.
+// Options of a cluster; the zero value is three chunkservers, three replicas of
+// each chunk, and the program's default for everything else.
 type Options struct {
-	Chunkservers int      // 0: 3
-	Replicas     int      // 0: 3
-	MinReplicas  int      // 0: the program's default
-	ChunkSize    string   // "": the program's default
-	Dir          string   // stores go below it; "": t.TempDir()
-	MasterFlags  []string // more flags for the master
-	NodeFlags    []string // more flags for each chunkserver
+	Chunkservers int   // 3 if 0
+	Replicas     int   // 3, or the number of chunkservers if less, if 0
+	MinReplicas  int   // 2, or Replicas if less, if 0
+	ChunkSize    int64 // bytes; the program's default if 0
+	Memory       bool  // stores on /dev/shm and not on the disk: for speed, not for durability
+	MasterArgs   []string
+	ChunkdArgs   []string
 }
 
-// Cluster is a running one.
+// Cluster is a running cluster. The exported processes may be killed, stopped,
+// paused and started at will.
 type Cluster struct {
-	Dir    string // everything of the cluster is below it
-	Master *Process
-	Nodes  []*Process
+	Dir          string
+	Master       *Process
+	Chunkservers []*Process
+	Mounts       []*Mount
 
-	t      testing.TB
-	bin    string
-	mounts []*Mount
-	conn   *grpc.ClientConn
+	t testing.TB
+	o Options
 }
 
-// Start brings up a cluster and waits until all its chunkservers are registered.
+// Start runs master and chunkservers and returns when all of them answer.
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
-	o = o.withDefaults(t)
-	c := &Cluster{t: t, bin: Binaries(t), Dir: o.Dir}
-	t.Cleanup(c.cleanUp)
-	c.watch()
-	c.addMaster(o)
-	for i := range o.Chunkservers {
-		c.addNode(i, o)
-	}
-	conn, err := grpc.NewClient(c.Master.Address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.conn = conn
-	c.WaitUp()
-	return c
-}
-
-func (o Options) withDefaults(t testing.TB) Options {
 	if o.Chunkservers == 0 {
 		o.Chunkservers = 3
 	}
 	if o.Replicas == 0 {
-		o.Replicas = 3
+		o.Replicas = min(3, o.Chunkservers)
 	}
-	if o.Dir == "" {
-		o.Dir = t.TempDir()
+	if o.MinReplicas == 0 {
+		o.MinReplicas = min(2, o.Replicas)
 	}
-	return o
+	c := &Cluster{Dir: folder(t, o.Memory), t: t, o: o}
+	t.Cleanup(c.cleanUp)
+
+	args := []string{"--replicas", strconv.Itoa(o.Replicas), "--min-replicas", strconv.Itoa(o.MinReplicas)}
+	if o.ChunkSize != 0 {
+		args = append(args, "--chunk-size", strconv.FormatInt(o.ChunkSize, 10))
+	}
+	c.Master = c.server("master", "distrifs-master", append(args, o.MasterArgs...)...)
+	c.Master.Launch()
+	for range o.Chunkservers {
+		c.AddChunkserver()
+	}
+	c.WaitAlive()
+	return c
 }
 
-func (c *Cluster) addMaster(o Options) {
-	c.Master = c.process("master", freeAddress(c.t), filepath.Join(c.Dir, "master"), "distrifs-master")
-	c.Master.args = append([]string{"--dir", c.Master.Dir, "--listen", c.Master.Address, "--replicas", strconv.Itoa(o.Replicas)}, o.MasterFlags...)
-	if o.MinReplicas != 0 {
-		c.Master.args = append(c.Master.args, "--min-replicas", strconv.Itoa(o.MinReplicas))
+// folder is where a cluster keeps everything, removed behind the test.
+func folder(t testing.TB, memory bool) string {
+	if !memory {
+		return t.TempDir()
 	}
-	if o.ChunkSize != "" {
-		c.Master.args = append(c.Master.args, "--chunk-size", o.ChunkSize)
+	dir, err := os.MkdirTemp("/dev/shm", "distrifs-test-")
+	if err != nil {
+		t.Fatal(err)
 	}
-	c.Master.Start()
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
-func (c *Cluster) addNode(i int, o Options) {
-	name := fmt.Sprintf("chunkserver-%d", i)
-	node := c.process(name, freeAddress(c.t), filepath.Join(c.Dir, name), "distrifs-chunkd")
-	node.args = append([]string{"--dir", node.Dir, "--master", c.Master.Address, "--listen", node.Address}, o.NodeFlags...)
-	c.Nodes = append(c.Nodes, node)
-	node.Start()
+// AddChunkserver launches one more chunkserver, with an empty folder.
+func (c *Cluster) AddChunkserver() *Process {
+	c.t.Helper()
+	name := fmt.Sprintf("chunkserver-%d", len(c.Chunkservers))
+	p := c.server(name, "distrifs-chunkd", append([]string{"--master", c.Master.Address}, c.o.ChunkdArgs...)...)
+	c.Chunkservers = append(c.Chunkservers, p)
+	p.Launch()
+	return p
 }
 
-func (c *Cluster) process(name, address, dir, program string) *Process {
-	if dir != "" {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+func (c *Cluster) server(name, program string, args ...string) *Process {
+	c.t.Helper()
+	p := c.process(name, program)
+	p.Dir = filepath.Join(c.Dir, name)
+	p.Address = fmt.Sprintf("127.0.0.1:%d", FreePort(c.t))
+	p.Args = append([]string{"--dir", p.Dir, "--listen", p.Address}, args...)
+	return p
+}
+
+func (c *Cluster) process(name, program string) *Process {
+	return &Process{Name: name, Log: filepath.Join(c.Dir, name+".log"), t: c.t, program: Binary(c.t, program)}
+}
+
+// Restart stops the servers that run, then starts master and chunkservers, and
+// waits until all answer.
+func (c *Cluster) Restart() {
+	c.t.Helper()
+	c.Stop()
+	c.Master.Launch()
+	for _, p := range c.Chunkservers {
+		p.Launch()
+	}
+	c.WaitAlive()
+}
+
+// Stop stops the servers that run, chunkservers first.
+func (c *Cluster) Stop() {
+	c.t.Helper()
+	for _, p := range append(append([]*Process{}, c.Chunkservers...), c.Master) {
+		if p.Running() {
+			p.Stop()
+		}
+	}
+}
+
+// Client connects a client in the test's own process; it is closed with the test.
+func (c *Cluster) Client() *client.Client {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), StartLimit)
+	defer cancel()
+	cl, err := client.Dial(ctx, c.Master.Address, client.Options{Name: c.t.Name(), DialTimeout: StartLimit})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { cl.Close() })
+	return cl
+}
+
+// Status is what the master says of the cluster.
+func (c *Cluster) Status() (*pb.StatusReply, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), StopLimit)
+	defer cancel()
+	cl, err := client.Dial(ctx, c.Master.Address, client.Options{Name: "test status"})
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	return cl.Status(ctx)
+}
+
+// WaitAlive waits until the master answers and exactly the chunkservers that run
+// are alive for it.
+func (c *Cluster) WaitAlive() {
+	c.t.Helper()
+	Until(c.t, StartLimit, "the chunkservers that run are alive for the master", func() error {
+		for _, p := range append([]*Process{c.Master}, c.Chunkservers...) {
+			if !p.Running() && p.ExitCode() > 0 {
+				c.t.Fatalf("%s ended with exit code %d: %s", p.Name, p.ExitCode(), p.Output())
+			}
+		}
+		reply, err := c.Status()
+		if err != nil {
+			return err
+		}
+		alive := map[string]bool{}
+		for _, node := range reply.Nodes {
+			alive[node.Address] = node.Alive
+		}
+		for _, p := range c.Chunkservers {
+			if alive[p.Address] != p.Running() {
+				err = errors.Join(err, fmt.Errorf("%s runs: %v, alive for the master: %v", p.Name, p.Running(), alive[p.Address]))
+			}
+		}
+		return err
+	})
+}
+
+// WaitHealthy waits until every chunk has all its replicas.
+func (c *Cluster) WaitHealthy(limit time.Duration) {
+	c.t.Helper()
+	Until(c.t, limit, "no chunk lacks a replica", func() error {
+		reply, err := c.Status()
+		if err != nil {
+			return err
+		}
+		if n := reply.Chunks; n.UnderReplicated != 0 || n.Missing != 0 || n.CorruptReplicas != 0 {
+			return fmt.Errorf("%d chunks under-replicated, %d missing, %d replicas corrupt", n.UnderReplicated, n.Missing, n.CorruptReplicas)
+		}
+		return nil
+	})
+}
+
+// ChunkFile is one replica on the disk of a chunkserver.
+type ChunkFile struct {
+	Path   string
+	UUID   string
+	Server *Process
+}
+
+// ChunkFiles lists the replicas of all chunkservers, running or not, by UUID.
+// Unfinished and quarantined ones are left out.
+func (c *Cluster) ChunkFiles() map[string][]ChunkFile {
+	c.t.Helper()
+	found := map[string][]ChunkFile{}
+	for _, server := range c.Chunkservers {
+		err := filepath.WalkDir(server.Dir, func(path string, d os.DirEntry, err error) error {
+			if errors.Is(err, os.ErrNotExist) {
+				return nil // removed meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			if d.IsDir() && (d.Name() == "tmp" || d.Name() == "quarantine") {
+				return filepath.SkipDir
+			}
+			if uuid, ok := strings.CutPrefix(d.Name(), "chunk-"); ok && d.Type().IsRegular() {
+				found[uuid] = append(found[uuid], ChunkFile{Path: path, UUID: uuid, Server: server})
+			}
+			return nil
+		})
+		if err != nil {
 			c.t.Fatal(err)
 		}
 	}
-	return &Process{Name: name, Address: address, Dir: dir, t: c.t, path: filepath.Join(c.bin, program), logPath: filepath.Join(c.Dir, name+".log")}
+	return found
 }
 
-// nextPort spreads the ports of the clusters of one test binary.
-var nextPort atomic.Uint64
-
-// freeAddress picks a loopback port that nothing listens on now, below the range
-// that the kernel takes for outgoing connections, so that it stays free while
-// its process is down.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 200 {
-		port := 10000 + int(nextPort.Add(1)+uint64(os.Getpid()*37))%20000
-		listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err == nil {
-			listener.Close()
-			return listener.Addr().String()
-		}
-	}
-	t.Fatal("no free port on loopback between 10000 and 30000")
-	return ""
-}
-
-// Processes are all servers and mounts.
-func (c *Cluster) Processes() []*Process {
-	all := append([]*Process{c.Master}, c.Nodes...)
-	for _, m := range c.mounts {
-		all = append(all, m.Process)
-	}
-	return all
-}
-
-// Status asks the master; it fails while the master is away.
-func (c *Cluster) Status() (*pb.StatusReply, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	return pb.NewMasterClient(c.conn).Status(ctx, &pb.StatusRequest{}, grpc.WaitForReady(true))
-}
-
-// WaitUp waits until the master answers and every chunkserver is alive.
-func (c *Cluster) WaitUp() {
-	c.t.Helper()
-	c.WaitStatus("all chunkservers alive", func(s *pb.StatusReply) bool {
-		alive := 0
-		for _, node := range s.Nodes {
-			if node.Alive {
-				alive++
-			}
-		}
-		return alive == len(c.Nodes)
-	})
-}
-
-// WaitHealthy waits until every chunkserver is alive and every chunk has all its replicas.
-func (c *Cluster) WaitHealthy() {
-	c.t.Helper()
-	c.WaitUp()
-	c.WaitStatus("every chunk fully replicated", func(s *pb.StatusReply) bool {
-		return !s.SafeMode && s.Chunks.UnderReplicated == 0 && s.Chunks.Missing == 0 && s.Chunks.CorruptReplicas == 0
-	})
-}
-
-// WaitStatus waits for a condition on the master's status.
-func (c *Cluster) WaitStatus(what string, ok func(*pb.StatusReply) bool) {
-	c.t.Helper()
-	var last string
-	c.Wait(what, func() bool {
-		status, err := c.Status()
-		if err != nil {
-			last = err.Error()
-			return false
-		}
-		last = status.String()
-		return ok(status)
-	}, func() string { return last })
-}
-
-// Wait polls a condition until it holds or Patience is at its end.
-func (c *Cluster) Wait(what string, ok func() bool, explain func() string) {
-	c.t.Helper()
-	deadline := time.Now().Add(Patience)
-	for !ok() {
-		if time.Now().After(deadline) {
-			c.t.Fatalf("waited %v for: %s; last seen: %s", Patience, what, explain())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// Tool runs the distrifs command against this cluster and gives what it printed;
-// args start with the verb.
-func (c *Cluster) Tool(args ...string) (string, error) {
-	verb, rest := args[0], args[1:]
-	output, err := runTool(nil, filepath.Join(c.bin, "distrifs"), append([]string{verb, "--master", c.Master.Address}, rest...)...)
-	return string(output), err
-}
-
-// Bin is the path of one of the programs under test.
-func (c *Cluster) Bin(program string) string { return filepath.Join(c.bin, program) }
-
-// watch kills the cluster shortly before the test binary's deadline: whoever
-// hangs on a mount then comes back, and the logs are seen.
-func (c *Cluster) watch() {
-	t, ok := c.t.(*testing.T)
-	if !ok {
-		return
-	}
-	deadline, ok := t.Deadline()
-	if !ok {
-		return
-	}
-	timer := time.AfterFunc(time.Until(deadline)-15*time.Second, func() {
-		c.t.Errorf("the test's time is up: killing the cluster")
-		for _, m := range c.mounts {
-			m.Signal(sigquit)
-		}
-		time.Sleep(2 * time.Second)
-		for _, p := range c.Processes() {
-			p.Kill()
-		}
-	})
-	c.t.Cleanup(func() { timer.Stop() })
-}
-
+// cleanUp ends everything, mounts first, and hands the logs to a test that failed.
 func (c *Cluster) cleanUp() {
-	for _, m := range c.mounts {
-		m.remove()
+	for _, m := range c.Mounts {
+		m.cleanUp()
 	}
-	if c.conn != nil {
-		c.conn.Close()
+	processes := append([]*Process{}, c.Chunkservers...)
+	if c.Master != nil {
+		processes = append(processes, c.Master)
 	}
-	for _, p := range append(c.Nodes, c.Master) {
-		if p != nil {
-			p.Signal(sigcont)
-			p.Kill()
+	for _, p := range processes {
+		p.cleanUp()
+	}
+	for _, m := range c.Mounts {
+		processes = append(processes, m.Process)
+	}
+	for _, p := range processes {
+		if err := p.complaints(); err != nil {
+			c.t.Error(err)
 		}
 	}
-	for _, p := range c.Processes() {
-		if p == nil {
-			continue
-		}
-		p.checkLog()
+	if !c.t.Failed() {
+		return
 	}
-	if c.t.Failed() {
-		for _, p := range c.Processes() {
-			if p != nil {
-				p.showLog()
-			}
-		}
+	for _, p := range processes {
+		c.t.Logf("---- the end of the log of %s ----\n%s", p.Name, lastLines(p.Output(), 60))
 	}
 }
 
-// LogContains tells whether a process wrote the text to its log.
-func (p *Process) LogContains(text string) bool { return bytes.Contains(p.Log(), []byte(text)) }
+// lastLines gives the last n lines of a text.
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

@@ -1,16 +1,36 @@
-// Package cluster starts whole clusters for tests: real processes, real TCP on
-// loopback, real FUSE mounts.
+// Package cluster runs whole clusters for tests: master, chunkservers and mounts
+// as real processes on loopback, to be stopped, killed, paused and started again.
 //
-// A test calls Start and gets a cluster that is up; every process, mount and
-// folder is gone when the test ends. Processes can be killed, stopped, paused
-// and started again one by one, on the addresses and folders they had. When a
-// test fails, the end of each process's log is printed with it.
+//	func TestMain(m *testing.M) { cluster.Main(m) }
 //
-// The programs under test are built once into bin/test (bin/test-race for a
-// test that is itself built with -race, so that the race detector watches the
-// servers as well: a report in a log fails the test).
+//	func TestSurvivesAKill(t *testing.T) {
+//		c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20})
+//		m := c.Mount()
+//		c.Shell(m.Path, "echo hello >file")
+//		c.Chunkservers[0].Kill()
+//		c.Shell(m.Path, `test "$(cat file)" = hello`)
+//	}
 //
-// Nothing waits for a fixed time: waits look at a condition and give up at a
-// deadline. Before the test binary's own deadline a watchdog kills the
-// processes, so that a hanging mount shows its logs instead of a time-out.
+// # Words
+//
+//   - process: a server or a mount; it keeps address, folder and log from run to run.
+//   - job: a process that works on a mount: a command, a shell line, or a function
+//     of the test binary itself (Register, Cluster.Job).
+//
+// # Invariants
+//
+// The test's own process never touches a mount: a syscall on a mount that hangs
+// cannot be given up. Jobs do, and are killed when their time is over.
+//
+// Nothing waits for a fixed time. Everything waits for a condition, with a limit
+// that only a fault reaches.
+//
+// The binaries are built once a test binary, with the race detector if the test has it.
+// A data race or a panic in any log fails the test. Every process is ended at the end of
+// its test, by its own pid; if the test binary itself is killed they die with it.
+//
+// # Concurrency
+//
+// Cluster's own methods are for the test's goroutine. Methods of Process and Job may
+// be called from any.
 package cluster

@@ -1,135 +1,114 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"syscall"
+	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-const (
-	sigquit = syscall.SIGQUIT
-	sigcont = syscall.SIGCONT
-)
-
-// fuseMagic is f_type of a FUSE mount (statfs(2)).
-const fuseMagic = 0x65735546
-
-// Mount is a mounted client; its process serves Dir.
+// Mount is a mount of the cluster. Jobs work in its Path.
 type Mount struct {
 	*Process
-	Dir string // the mountpoint
+	Path string
+
+	c *Cluster
 }
 
-// Mount mounts the cluster's root at a new mountpoint.
-func (c *Cluster) Mount(options ...string) *Mount {
+// Mount mounts the cluster once more, with further arguments of distrifs-mount
+// before the master's address, and returns when the mount answers.
+func (c *Cluster) Mount(args ...string) *Mount {
 	c.t.Helper()
-	return c.MountAt("", options...)
-}
-
-// MountAt mounts a subfolder ("" or "/path").
-func (c *Cluster) MountAt(subfolder string, options ...string) *Mount {
-	c.t.Helper()
-	name := fmt.Sprintf("mount-%d", len(c.mounts))
-	dir := filepath.Join(c.Dir, name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		c.t.Fatal(err)
-	}
-	source := c.Master.Address
-	if subfolder != "" {
-		source += ":" + subfolder
-	}
-	m := &Mount{Process: c.process(name, dir, "", "distrifs-mount"), Dir: dir}
-	m.args = append(append([]string{"-f"}, options...), source, dir)
-	c.mounts = append(c.mounts, m)
-	m.Mount()
+	m := c.NewMount(args...)
+	m.Launch()
+	m.WaitReady()
 	return m
 }
 
-// Mount starts the process and waits until the mount answers.
-func (m *Mount) Mount() {
+// NewMount prepares a mount and leaves it to the test to Launch it.
+func (c *Cluster) NewMount(args ...string) *Mount {
+	c.t.Helper()
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		// No skip: a run that mounts nothing would prove nothing.
+		c.t.Fatalf("these tests mount: %v: load the module (modprobe fuse), or give the container --device /dev/fuse --cap-add SYS_ADMIN", err)
+	}
+	f.Close()
+	name := fmt.Sprintf("mount-%d", len(c.Mounts))
+	m := &Mount{Process: c.process(name, "distrifs-mount"), Path: filepath.Join(c.Dir, name), c: c}
+	m.Address = m.Path
+	m.Args = append(append([]string{"-f"}, args...), c.Master.Address, m.Path)
+	if err := os.Mkdir(m.Path, 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	c.Mounts = append(c.Mounts, m)
+	return m
+}
+
+// WaitReady waits until the mount answers a statfs, which asks the master.
+func (m *Mount) WaitReady() {
 	m.t.Helper()
-	m.Start()
-	deadline := time.Now().Add(Patience)
-	for !m.Answers() {
+	Until(m.t, StartLimit, m.Name+" answers", func() error {
 		if !m.Running() {
-			m.t.Fatalf("%s ended instead of mounting: %s", m.Name, m.Log())
+			m.t.Fatalf("%s ended with exit code %d: %s", m.Name, m.ExitCode(), m.Output())
 		}
-		if time.Now().After(deadline) {
-			m.t.Fatalf("%s does not answer after %v", m.Name, Patience)
+		if !mounted(m.Path) {
+			return fmt.Errorf("%s is not in the mount table", m.Path)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		out, err := m.c.Command("/", "stat", "-f", m.Path).Wait(StopLimit)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
 }
 
-// Answers tells whether a live mount is there.
-func (m *Mount) Answers() bool {
-	var stat unix.Statfs_t
-	return unix.Statfs(m.Dir, &stat) == nil && stat.Type == fuseMagic
-}
-
-// Unmount takes the mount away as umount(8) does: when it returns, everything
-// written is safe and the process has ended.
-func (m *Mount) Unmount() {
-	m.t.Helper()
-	deadline := time.Now().Add(Patience)
-	for {
-		err := unix.Unmount(m.Dir, 0)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			m.t.Fatalf("umount %s: %v", m.Dir, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	_, ended := m.current()
-	select {
-	case <-ended:
-	case <-time.After(stopGrace):
-		m.t.Errorf("%s still runs %v after umount", m.Name, stopGrace)
-		m.Kill()
-	}
-}
-
-// Remount unmounts and mounts again: the new mount has no caches.
+// Remount unmounts cleanly and mounts again: nothing is cached any more.
 func (m *Mount) Remount() {
 	m.t.Helper()
-	m.Unmount()
-	m.Mount()
-}
-
-// KillMount ends the process without warning and clears the dead mount away.
-func (m *Mount) KillMount() {
-	m.Kill()
-	unix.Unmount(m.Dir, unix.MNT_DETACH)
-}
-
-// Path of a name below the mountpoint.
-func (m *Mount) Path(elements ...string) string {
-	return filepath.Join(append([]string{m.Dir}, elements...)...)
-}
-
-func (m *Mount) remove() {
-	m.Signal(sigcont)
-	m.Signal(syscall.SIGTERM)
-	_, ended := m.current()
-	if ended != nil {
-		select {
-		case <-ended:
-		case <-time.After(5 * time.Second):
-		}
+	m.Stop()
+	if mounted(m.Path) {
+		m.t.Fatalf("%s is still mounted after SIGTERM", m.Path)
 	}
-	m.Kill()
-	unix.Unmount(m.Dir, unix.MNT_DETACH|unix.MNT_FORCE)
+	m.Launch()
+	m.WaitReady()
 }
 
-// DropCaches writes back and drops the kernel's page, entry and inode caches.
-func DropCaches() error {
-	unix.Sync()
-	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
+// DropCaches empties the kernel's caches. Needs root; without it, it remounts.
+func (m *Mount) DropCaches() {
+	m.t.Helper()
+	if os.Geteuid() != 0 || os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0) != nil {
+		m.Remount()
+	}
+}
+
+// cleanUp unmounts whatever the state of the mount.
+func (m *Mount) cleanUp() {
+	m.Process.cleanUp()
+	if !mounted(m.Path) {
+		return
+	}
+	command := []string{"fusermount3", "-u", "-z", m.Path}
+	if os.Geteuid() == 0 {
+		command = []string{"umount", "-l", m.Path}
+	}
+	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+		m.t.Errorf("%v: %v: %s", command, err, out)
+	}
+	if err := poll(10*time.Second, func() error {
+		if mounted(m.Path) {
+			return fmt.Errorf("%s is still mounted", m.Path)
+		}
+		return nil
+	}); err != nil {
+		m.t.Error(err)
+	}
+}
+
+// mounted looks into the kernel's table, which no hanging mount can block.
+func mounted(path string) bool {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	return err == nil && strings.Contains(string(table), " "+path+" ")
 }

@@ -3,7 +3,6 @@ package cluster
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -13,170 +12,211 @@ import (
 	"time"
 )
 
-// stopGrace is how long a process may take to end after SIGTERM.
-const stopGrace = 30 * time.Second
-
-// logTail is how much of each log a failing test shows, in bytes.
-const logTail = 8 << 10
-
-// Process is one server or mount of a cluster. It can be started again after it
-// has ended; it then runs with the same arguments.
+// Process is a server or a mount: the same program, address and folder in every
+// run. Its methods fail the test when they cannot do what they say.
 type Process struct {
-	Name    string // "master", "chunkserver-0", "mount-0"
-	Address string // host:port, or the mountpoint
-	Dir     string // its data folder; empty for a mount
+	Name    string   // "master", "chunkserver-0", "mount-1"
+	Address string   // host:port; of a mount, its mountpoint
+	Dir     string   // data folder; empty for a mount
+	Log     string   // what all runs have printed
+	Args    []string // may be changed between runs
 
 	t       testing.TB
-	path    string
-	args    []string
-	logPath string
+	program string
 
-	mu    sync.Mutex
-	cmd   *exec.Cmd     // nil: not running
-	ended chan struct{} // closed when cmd has been waited for
+	mu  sync.Mutex // protects what follows
+	run *run       // under way, or the last; nil before the first
 }
 
-// Start runs the process. It must not be running.
-func (p *Process) Start() {
-	p.t.Helper()
-	log, err := os.OpenFile(p.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := exec.Command(p.path, p.args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
-	// A test binary that dies takes its processes along.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	ended := make(chan struct{})
-	go func() {
-		// The thread that starts a child with Pdeathsig must outlive it.
-		defer close(ended)
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		p.t.Fatalf("start %s: %v", p.Name, err)
-	}
-	p.mu.Lock()
-	p.cmd, p.ended = cmd, ended
-	p.mu.Unlock()
+// run is one life of a process.
+type run struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when it has ended and was waited for
 }
 
-// Running tells whether the process has been started and has not ended.
-func (p *Process) Running() bool {
-	_, ended := p.current()
-	if ended == nil {
-		return false
-	}
+func (r *run) alive() bool {
 	select {
-	case <-ended:
+	case <-r.ended:
 		return false
 	default:
 		return true
 	}
 }
 
-func (p *Process) current() (*exec.Cmd, chan struct{}) {
+// Launch starts the process and does not wait until it answers.
+func (p *Process) Launch() {
+	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cmd, p.ended
+	if p.run != nil && p.run.alive() {
+		p.t.Fatalf("%s runs already, pid %d", p.Name, p.run.cmd.Process.Pid)
+	}
+	log, err := os.OpenFile(p.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(p.program, p.Args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	r := &run{cmd: cmd, ended: make(chan struct{})}
+	started := make(chan error)
+	// The kernel sends Pdeathsig when the thread that made the process ends; this
+	// goroutine keeps its thread until the process has ended.
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			cmd.Wait()
+			close(r.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		p.t.Fatalf("start %s: %v", p.Name, err)
+	}
+	p.run = r
 }
 
-// Pid of the running process.
+// Running tells whether the process runs.
+func (p *Process) Running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.run != nil && p.run.alive()
+}
+
+// Pid of the run under way, or of the last.
 func (p *Process) Pid() int {
-	cmd, _ := p.current()
-	return cmd.Process.Pid
-}
-
-// Signal sends sig to the process, if it runs.
-func (p *Process) Signal(sig syscall.Signal) {
-	if p.Running() {
-		cmd, _ := p.current()
-		cmd.Process.Signal(sig)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run == nil {
+		return 0
 	}
+	return p.run.cmd.Process.Pid
 }
 
-// Kill ends the process as a power cut of its host's CPU would: SIGKILL, no clean-up.
+// Kill ends the process as a crash would (SIGKILL), and returns when it is gone.
 func (p *Process) Kill() {
-	if cmd, ended := p.current(); cmd != nil {
-		p.Signal(syscall.SIGKILL)
-		<-ended
+	p.t.Helper()
+	p.Signal(syscall.SIGKILL)
+	if !p.awaitEnd(StopLimit) {
+		p.t.Fatalf("%s, pid %d, survived SIGKILL", p.Name, p.Pid())
 	}
 }
 
-// Stop ends the process cleanly with SIGTERM; one that does not end fails the test.
+// Stop asks the process to end (SIGTERM) and fails the test unless it does so
+// in time and with exit code 0.
 func (p *Process) Stop() {
 	p.t.Helper()
-	cmd, ended := p.current()
-	if cmd == nil {
+	p.Signal(syscall.SIGTERM)
+	if !p.awaitEnd(StopLimit) {
+		p.t.Fatalf("%s, pid %d, did not end within %v of SIGTERM", p.Name, p.Pid(), StopLimit)
+	}
+	if code := p.ExitCode(); code != 0 {
+		p.t.Fatalf("%s: exit code %d after SIGTERM", p.Name, code)
+	}
+}
+
+// Pause stops the process's clock (SIGSTOP): it is there and does not answer.
+func (p *Process) Pause() { p.t.Helper(); p.Signal(syscall.SIGSTOP) }
+
+// Resume undoes Pause.
+func (p *Process) Resume() { p.t.Helper(); p.Signal(syscall.SIGCONT) }
+
+// Signal fails the test when the process does not run.
+func (p *Process) Signal(sig syscall.Signal) {
+	p.t.Helper()
+	p.mu.Lock()
+	r := p.run
+	p.mu.Unlock()
+	if r == nil || !r.alive() {
+		p.t.Fatalf("%s does not run: no %v for it", p.Name, sig)
+	}
+	if err := r.cmd.Process.Signal(sig); err != nil && r.alive() {
+		p.t.Fatalf("%v to %s: %v", sig, p.Name, err)
+	}
+}
+
+// Wait waits until the process has ended by itself and gives its exit code, -1
+// for a signal. It fails the test when that takes longer than the limit.
+func (p *Process) Wait(limit time.Duration) int {
+	p.t.Helper()
+	if !p.awaitEnd(limit) {
+		p.t.Fatalf("%s still runs after %v", p.Name, limit)
+	}
+	return p.ExitCode()
+}
+
+// ExitCode of the last run, -1 for a signal.
+func (p *Process) ExitCode() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run == nil || p.run.alive() {
+		return -1
+	}
+	return p.run.cmd.ProcessState.ExitCode()
+}
+
+// Output is what all runs have printed.
+func (p *Process) Output() string {
+	text, err := os.ReadFile(p.Log)
+	if err != nil && !os.IsNotExist(err) {
+		p.t.Error(err)
+	}
+	return string(text)
+}
+
+func (p *Process) awaitEnd(limit time.Duration) bool {
+	p.mu.Lock()
+	r := p.run
+	p.mu.Unlock()
+	if r == nil {
+		return true
+	}
+	select {
+	case <-r.ended:
+		return true
+	case <-time.After(limit):
+		return false
+	}
+}
+
+// cleanUp ends the process whatever its state: asked first, so that its race
+// detector reports and its last words are seen; then killed.
+func (p *Process) cleanUp() {
+	if !p.Running() {
 		return
 	}
+	p.Signal(syscall.SIGCONT)
 	p.Signal(syscall.SIGTERM)
-	select {
-	case <-ended:
-	case <-time.After(stopGrace):
-		p.Signal(syscall.SIGQUIT) // leaves its goroutines in the log
-		p.t.Errorf("%s did not end within %v of SIGTERM", p.Name, stopGrace)
-		time.Sleep(time.Second)
-		p.Kill()
-	}
-}
-
-// Restart kills or stops nothing: it starts a process that has ended.
-func (p *Process) Restart() {
-	p.t.Helper()
-	if p.Running() {
-		p.t.Fatalf("restart %s: it runs; Kill or Stop it first", p.Name)
-	}
-	p.Start()
-}
-
-// Pause and Resume freeze and thaw the process (SIGSTOP, SIGCONT).
-func (p *Process) Pause()  { p.Signal(syscall.SIGSTOP) }
-func (p *Process) Resume() { p.Signal(syscall.SIGCONT) }
-
-// Log is everything the process has written so far, over all its starts.
-func (p *Process) Log() []byte {
-	text, err := os.ReadFile(p.logPath)
-	if err != nil {
-		p.t.Errorf("log of %s: %v", p.Name, err)
-	}
-	return text
-}
-
-// showLog prints the end of the log with the test.
-func (p *Process) showLog() {
-	text := p.Log()
-	if cut := len(text) - logTail; cut > 0 {
-		text = append([]byte("[...]"), text[cut:]...)
-	}
-	p.t.Logf("---- %s ----\n%s", p.Name, text)
-}
-
-// checkLog fails the test when a process panicked or the race detector spoke.
-func (p *Process) checkLog() {
-	text := p.Log()
-	for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
-		if at := bytes.Index(text, []byte(sign)); at >= 0 {
-			p.t.Errorf("%s: %s", p.Name, text[at:min(len(text), at+logTail)])
+	if !p.awaitEnd(StopLimit) {
+		p.t.Errorf("%s did not end within %v of SIGTERM at the end of the test", p.Name, StopLimit)
+		p.dumpStacks()
+		if p.Running() {
+			p.Kill()
 		}
 	}
 }
 
-// runTool runs a program to its end and gives what it printed.
-func runTool(stdin io.Reader, path string, args ...string) ([]byte, error) {
-	cmd := exec.Command(path, args...)
-	cmd.Stdin = stdin
-	output, err := cmd.CombinedOutput()
-	if err != nil {
-		return output, fmt.Errorf("%s %q: %w: %s", path, args, err, bytes.TrimSpace(output))
+// dumpStacks has the Go runtime print all goroutines to the log, and end.
+func (p *Process) dumpStacks() {
+	if p.Running() {
+		p.Signal(syscall.SIGQUIT)
+		p.awaitEnd(10 * time.Second)
 	}
-	return output, nil
+}
+
+// complaints finds what no log may hold.
+func (p *Process) complaints() error {
+	text, err := os.ReadFile(p.Log)
+	if err != nil {
+		return nil // never started
+	}
+	for _, word := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+		if i := bytes.Index(text, []byte(word)); i >= 0 {
+			return fmt.Errorf("%s printed %q:\n%s", p.Name, word, text[i:min(len(text), i+6000)])
+		}
+	}
+	return nil
 }
