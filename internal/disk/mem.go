@@ -39,6 +39,7 @@ type node struct {
 	live     sparse         // now
 	synced   sparse         // at the last Sync
 	unsynced map[int64]bool // sectors that differ; true: a failed Sync had them
+	failures int            // of Sync; each open file is told once
 	locked   bool
 }
 
@@ -93,7 +94,7 @@ func (m *Mem) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 	if flag&os.O_TRUNC != 0 {
 		n.truncate(0)
 	}
-	return &memFile{mem: m, node: n, name: name, writable: flag&os.O_RDWR != 0}, nil
+	return &memFile{mem: m, node: n, name: name, writable: flag&os.O_RDWR != 0, failures: n.failures}, nil
 }
 
 func (m *Mem) Mkdir(name string, perm fs.FileMode) error {

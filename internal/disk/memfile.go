@@ -14,6 +14,7 @@ type memFile struct {
 	name     string
 	writable bool
 	closed   bool // mem.mu protects it
+	failures int  // of node, as far as this file was told; mem.mu protects it
 }
 
 func (f *memFile) Name() string { return f.name }
@@ -48,7 +49,8 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // Sync makes the file durable. When it is made to fail, what it should have made
-// durable stays unsynced for good: a later Sync returns nil and skips it.
+// durable stays unsynced for good: each other open file of the same content is
+// told once, by the failure of its next Sync, and later ones skip it.
 func (f *memFile) Sync() error {
 	if err := f.begin(OpSync, false); err != nil {
 		f.mem.mu.Lock()
@@ -56,10 +58,16 @@ func (f *memFile) Sync() error {
 		for sector := range f.node.unsynced {
 			f.node.unsynced[sector] = true
 		}
+		f.node.failures++
+		f.failures = f.node.failures
 		return err
 	}
 	defer f.mem.mu.Unlock()
 	n := f.node
+	if f.failures < n.failures {
+		f.failures = n.failures
+		return pathError("sync", f.name, syscall.EIO)
+	}
 	n.synced.resize(n.live.size)
 	for sector, failed := range n.unsynced {
 		if !failed {
