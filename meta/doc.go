@@ -1,0 +1,2 @@
+// Package meta is the master.
+package meta
