@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+func TestParseLocation(t *testing.T) {
+	for text, want := range map[string]location{
+		":/":               {master: "m:1", path: "/", folder: true},
+		":/a/../b":         {master: "m:1", path: "/b"},
+		":/docs/":          {master: "m:1", path: "/docs", folder: true},
+		"host:9420:/docs":  {master: "host:9420", path: "/docs"},
+		"host:/docs":       {master: "host:9420", path: "/docs"},
+		"[::1]:9999:/x y":  {master: "[::1]:9999", path: "/x y"},
+		"[::1]:/x":         {master: "[::1]:9420", path: "/x"},
+		"host:9420:/a:/b":  {master: "host:9420", path: "/a:/b"},
+		"file":             {path: "file"},
+		"./a:/b":           {path: "./a:/b"},
+		"dir/host:9420:/x": {path: "dir/host:9420:/x"},
+		"/abs/":            {path: "/abs/", folder: true},
+		"host:9420":        {path: "host:9420"},
+		"a:b":              {path: "a:b"},
+		":":                {path: ":"},
+	} {
+		want.text = text
+		if got := parseLocation(text, "m:1"); got != want {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
+	}
+	if _, err := parseRemote("docs", "m:1"); err == nil || !strings.Contains(err.Error(), ":/docs") {
+		t.Errorf("a local path where a remote one is needed: %v", err)
+	}
+}
+
+func TestParseMountInfo(t *testing.T) {
+	const table = `22 28 0:21 / /proc rw,nosuid shared:12 - proc proc rw
+36 35 98:0 /mnt1 /mnt/a\040b rw,noatime master:1 - fuse.distrifs 127.0.0.1:9420 rw
+37 35 98:0 / /back\134slash rw - ext4 /dev/sda1 rw
+broken
+`
+	want := []mountEntry{{"/proc", "proc"}, {"/mnt/a b", "fuse.distrifs"}, {`/back\slash`, "ext4"}}
+	if got := parseMountInfo(table); !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestModeText(t *testing.T) {
+	for mode, want := range map[uint32]string{
+		syscall.S_IFREG | 0o644:  "-rw-r--r--",
+		syscall.S_IFDIR | 0o1777: "drwxrwxrwt",
+		syscall.S_IFREG | 0o4755: "-rwsr-xr-x",
+		syscall.S_IFREG | 0o6600: "-rwS--S---",
+		syscall.S_IFLNK | 0o777:  "lrwxrwxrwx",
+		0:                        "?---------",
+	} {
+		if got := modeText(mode); got != want {
+			t.Errorf("%o: %s, want %s", mode, got, want)
+		}
+	}
+}
+
+func TestStatusIsStableJSON(t *testing.T) {
+	reply := &pb.StatusReply{
+		Cluster: "c", Files: 1 << 40,
+		Nodes:  []*pb.NodeStatus{{Node: 1, Address: "a", Alive: true, Disks: []*pb.DiskStatus{{Path: "/d", Fault: "EIO"}}}, {Node: 2}},
+		Chunks: &pb.ChunkStatus{Total: 5},
+	}
+	text, err := json.Marshal(plain(reply.ProtoReflect()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var script struct {
+		Files  uint64
+		Nodes  []struct{ Alive *bool }
+		Chunks struct {
+			Total           uint64
+			UnderReplicated *uint64 `json:"under_replicated"`
+		}
+		Sessions []any
+		SafeMode *bool `json:"safe_mode"`
+	}
+	if err := json.Unmarshal(text, &script); err != nil {
+		t.Fatal(err)
+	}
+	if script.Files != 1<<40 || len(script.Nodes) != 2 || script.Nodes[1].Alive == nil || script.Chunks.Total != 5 ||
+		script.Chunks.UnderReplicated == nil || script.Sessions == nil || script.SafeMode == nil {
+		t.Errorf("a script reads %+v from %s", script, text)
+	}
+	var table bytes.Buffer
+	if err := printStatus(&table, reply); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"1 dead  <---", "DEAD", "none have too few replicas", "/d OUT OF SERVICE: EIO"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("the table does not say %q:\n%s", want, table.String())
+		}
+	}
+}
