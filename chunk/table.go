@@ -40,6 +40,15 @@ func (t table) verify(block int64, content []byte) (sum uint32, ok bool) {
 	return sum, paddedEntry(sum, len(content)) == t.entry(block)
 }
 
+// blockSums gives the CRC-32C of each block of data, of which the last may be short.
+func blockSums(data []byte) []uint32 {
+	sums := make([]uint32, 0, blocksOf(int64(len(data))))
+	for ; len(data) > 0; data = data[min(blockSize, len(data)):] {
+		sums = append(sums, crc32.Checksum(data[:min(blockSize, len(data))], castagnoli))
+	}
+	return sums
+}
+
 // grown is the table with at least n entries.
 func (t table) grown(n int64) table {
 	if missing := n - int64(len(t)); missing > 0 {

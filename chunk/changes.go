@@ -1,0 +1,119 @@
+package chunk
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// changes remembers which replicas the master has not heard of since they came,
+// went, or changed otherwise than by growing. It is bounded by the number of
+// chunk ids that the store has seen since the last heartbeat.
+type changes struct {
+	mu      sync.Mutex // protects pending
+	pending map[proto.ChunkID]struct{}
+
+	wake chan struct{} // has one when something urgent is pending
+}
+
+func newChanges() changes {
+	return changes{pending: map[proto.ChunkID]struct{}{}, wake: make(chan struct{}, 1)}
+}
+
+// note remembers a replica; urgent: a heartbeat is to go out at once.
+func (c *changes) note(id proto.ChunkID, urgent bool) {
+	c.mu.Lock()
+	c.pending[id] = struct{}{}
+	c.mu.Unlock()
+	if urgent {
+		c.kick()
+	}
+}
+
+func (c *changes) kick() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // somebody is awake already
+	}
+}
+
+// take hands over at most limit ids, in order; more tells whether some are left.
+func (c *changes) take(limit int) (ids []proto.ChunkID, more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id := range c.pending {
+		if len(ids) == limit {
+			return ids, true
+		}
+		ids = append(ids, id)
+		delete(c.pending, id)
+	}
+	slices.Sort(ids)
+	return ids, false
+}
+
+// replicaState describes a replica to the master; nil: there is none.
+func (s *Store) replicaState(id proto.ChunkID) *pb.ReplicaState {
+	if r := s.find(id); r != nil {
+		return r.describe()
+	}
+	return nil
+}
+
+// describe is nil for a replica that has no file, yet or any more.
+func (r *replica) describe() *pb.ReplicaState {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.state != whole {
+		return nil
+	}
+	return &pb.ReplicaState{
+		Chunk:   uint64(r.id),
+		Version: uint64(r.version),
+		Length:  uint64(r.length),
+		Unclean: r.unclean,
+		Corrupt: r.corrupt.Load() || r.lost.Load() != nil,
+	}
+}
+
+// replicaStates describes every replica for which want is true, in order of ids.
+func (s *Store) replicaStates(want func(proto.ChunkID) bool) []*pb.ReplicaState {
+	var chosen []*replica
+	s.mu.RLock()
+	for id, r := range s.index {
+		if want(id) {
+			chosen = append(chosen, r)
+		}
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(chosen, func(a, b *replica) int {
+		if a.id < b.id {
+			return -1
+		}
+		return 1
+	})
+	states := make([]*pb.ReplicaState, 0, len(chosen))
+	for _, r := range chosen {
+		if st := r.describe(); st != nil {
+			states = append(states, st)
+		}
+	}
+	return states
+}
+
+// count is the number of replicas.
+func (s *Store) count() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.index)
+}
+
+func (s *Store) disks() []*pb.DiskStatus {
+	var list []*pb.DiskStatus
+	for _, f := range s.folders {
+		list = append(list, f.status())
+	}
+	return list
+}

@@ -1,0 +1,245 @@
+package chunk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// SetVersion raises the replica's version, durably: from when it returns nil,
+// requests of other versions are refused. The version that the replica has is
+// confirmed again; a lower one is refused with WrongVersion (L3). With create an
+// absent replica becomes an empty one. It is the master's word that the replica
+// belongs to the chain of that version, so it is not unclean any more.
+func (s *Store) SetVersion(id proto.ChunkID, v proto.Version, create bool) error {
+	if s.membership.Load() == nil {
+		return proto.E(proto.Unavailable, "set version", fmt.Sprintf("chunk %v", id), "this chunkserver has not joined a cluster yet")
+	}
+	r, err := s.lockForWrite("set version", id, v, create)
+	if err != nil {
+		return err
+	}
+	if r.state == absent {
+		err = s.create(r, func() error { return r.finish(nil) })
+	} else {
+		err = r.setVersion(v)
+	}
+	r.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	s.changes.note(id, false)
+	return r.sync(false)
+}
+
+// setVersion needs mu for writing; nothing is confirmed before a sync.
+func (r *replica) setVersion(v proto.Version) error {
+	if err := r.check("set version", r.version); err != nil {
+		return err
+	}
+	if v < r.version {
+		return r.check("set version", v)
+	}
+	if v == r.version && !r.unclean {
+		return nil
+	}
+	if err := r.open(); err != nil {
+		return err
+	}
+	before, unclean := r.version, r.unclean
+	r.version, r.unclean = v, false
+	if err := r.writeFooter(r.flags &^ flagUnclean); err != nil {
+		r.version, r.unclean, r.stale = before, unclean, true
+		return err
+	}
+	r.writes++ // to be synced
+	return nil
+}
+
+// Delete removes a replica of at most version v, by order of a master of epoch
+// (G10). An absent one is removed already.
+func (s *Store) Delete(id proto.ChunkID, v proto.Version, epoch proto.Epoch) error {
+	if err := s.obey(epoch); err != nil {
+		return err
+	}
+	r := s.find(id)
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != whole {
+		return nil
+	}
+	if r.version > v {
+		return r.fail(proto.WrongVersion, "delete", fmt.Sprintf("the order is for version %d at most", v), nil)
+	}
+	if err := r.folder.fs.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return r.folder.failed("delete "+r.subject(), err)
+	}
+	s.drop(r)
+	s.changes.note(id, false)
+	if r.folder.isFull() {
+		r.folder.refresh()
+	}
+	return nil
+}
+
+// Copy makes a replica of version v from what read gives: the chunk's bytes from
+// an offset, less than asked for at its end. It is durable when Copy returns. An
+// older, corrupt, lost or unclean replica is replaced; a good one of version v
+// counts as the copy; a newer one is never touched (L1).
+func (s *Store) Copy(ctx context.Context, id proto.ChunkID, v proto.Version, read func(ctx context.Context, off uint64, dst []byte) (int, error)) error {
+	if s.membership.Load() == nil || v == 0 {
+		return proto.E(proto.Unavailable, "copy", fmt.Sprintf("chunk %v version %d", id, v), "this chunkserver has not joined a cluster yet")
+	}
+	old := s.find(id)
+	if done, err := old.supersedes(v); done || err != nil {
+		return err
+	}
+	d := s.newReplica(id, v)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var err error
+	if d.folder, err = s.folderForCopy(old); err != nil {
+		return err
+	}
+	if err := s.draft(d); err != nil {
+		return err
+	}
+	if err = d.fill(ctx, read); err == nil {
+		err = s.install(d)
+	}
+	if d.state != whole {
+		s.discard(d)
+	}
+	return err
+}
+
+// supersedes tells whether the replica, which may be nil, makes a copy of version
+// v needless, or refuses it.
+func (r *replica) supersedes(v proto.Version) (bool, error) {
+	if r == nil {
+		return false, nil
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.supersedesLocked(v)
+}
+
+func (r *replica) supersedesLocked(v proto.Version) (bool, error) {
+	if r.state == whole && r.version > v {
+		return false, r.fail(proto.WrongVersion, "copy", fmt.Sprintf("the order is for version %d", v), nil)
+	}
+	good := r.state == whole && r.lost.Load() == nil && !r.corrupt.Load() && !r.unclean
+	return good && r.version == v, nil
+}
+
+// folderForCopy is that of the replica to be replaced, so that the rename replaces
+// it; if it takes no writes, another.
+func (s *Store) folderForCopy(old *replica) (*folder, error) {
+	if old != nil {
+		old.mu.RLock()
+		defer old.mu.RUnlock()
+		if old.state == whole && old.folder.room() > 0 {
+			return old.folder, nil
+		}
+	}
+	return s.choose()
+}
+
+// copyPiece is what a copy asks its source for at once, in bytes.
+const copyPiece = 1 << 20
+
+// fill writes the chunk into a draft and makes it durable. Blocks of zeros stay
+// holes. Needs mu for writing.
+func (r *replica) fill(ctx context.Context, read func(context.Context, uint64, []byte) (int, error)) error {
+	buffer := make([]byte, copyPiece)
+	var length int64
+	for n := copyPiece; n == copyPiece && length < int64(r.layout()); length += int64(n) {
+		var err error
+		if n, err = read(ctx, uint64(length), buffer); err != nil {
+			return fmt.Errorf("copy %s: offset %d: %w", r.subject(), length, err)
+		}
+		if err := r.fillPiece(length, buffer[:n]); err != nil {
+			return err
+		}
+	}
+	r.length = length
+	if err := r.writeFooter(0); err != nil {
+		return err
+	}
+	if err := r.file.Sync(); err != nil {
+		return r.folder.failed("sync "+r.subject(), err)
+	}
+	return nil
+}
+
+func (r *replica) fillPiece(off int64, data []byte) error {
+	sums := blockSums(data)
+	for len(sums) > 0 {
+		run := 0 // blocks alike: all zero, or all not
+		for run < len(sums) && (sums[run] == zeroSum) == (sums[0] == zeroSum) {
+			run++
+		}
+		n := min(run*blockSize, len(data))
+		if sums[0] != zeroSum || !isZero(data[:n]) {
+			if err := r.put(off, data[:n], sums[:run]); err != nil {
+				return err
+			}
+		}
+		off, data, sums = off+int64(n), data[n:], sums[run:]
+	}
+	return nil
+}
+
+// install puts a finished draft in the place of what is in the index. It needs
+// d.mu for writing, which no other can hold yet.
+func (s *Store) install(d *replica) error {
+	for {
+		old := s.find(d.id)
+		if old == nil {
+			if !s.insert(d) {
+				continue
+			}
+			return s.name(d, nil)
+		}
+		old.mu.Lock()
+		if old.state == gone {
+			old.mu.Unlock()
+			continue
+		}
+		defer old.mu.Unlock()
+		if done, err := old.supersedesLocked(d.version); done || err != nil {
+			return err
+		}
+		return s.name(d, old)
+	}
+}
+
+// name gives the draft the chunk's name, durably, and takes old out of service.
+func (s *Store) name(d, old *replica) error {
+	if err := d.adopt(); err != nil {
+		if old == nil {
+			s.drop(d)
+		}
+		return err
+	}
+	if old != nil {
+		s.replace(old, d)
+		if old.path != d.path {
+			if err := old.folder.fs.Remove(old.path); err != nil {
+				s.log.Warn("remove replaced replica: the next start puts it into quarantine", "file", old.path, "error", err)
+			}
+		}
+	}
+	s.cache.add(d)
+	s.changes.note(d.id, false)
+	if err := d.folder.fs.SyncDir(d.dir()); err != nil {
+		return d.lose(d.folder.failed("sync folder of "+d.subject(), err)) // L9
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package chunk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/distrifs/distrifs/internal/disk"
+	"github.com/distrifs/distrifs/proto"
+)
+
+// sourceOf reads chunk id for a copy.
+func sourceOf(s *Store, id int) func(context.Context, uint64, []byte) (int, error) {
+	return func(_ context.Context, off uint64, dst []byte) (int, error) {
+		version := s.replicaState(proto.ChunkID(id)).Version
+		return s.Read(testChunk(id), proto.Version(version), off, dst, make([]uint32, pieces(off, len(dst))))
+	}
+}
+
+func TestVersionFencing(t *testing.T) {
+	s := openStore(t, testOptions(disk.NewMem(), "/data"))
+	must(t, write(s, testChunk(1), 5, 0, []byte("five"), true))
+	for _, c := range []struct {
+		name string
+		do   func() error
+		want proto.Kind
+	}{
+		{"write older", func() error { return write(s, testChunk(1), 4, 0, []byte("x"), false) }, proto.WrongVersion},
+		{"write newer", func() error { return write(s, testChunk(1), 6, 0, []byte("x"), false) }, proto.WrongVersion},
+		{"create newer", func() error { return write(s, testChunk(1), 6, 0, []byte("x"), true) }, proto.WrongVersion},
+		{"zero older", func() error { return s.Zero(testChunk(1), 4, 0, 1, false) }, proto.WrongVersion},
+		{"sync older", func() error { return s.Sync(testChunk(1), 4) }, proto.WrongVersion},
+		{"read older", func() error { _, err := read(t, s, testChunk(1), 4, 0, 1); return err }, proto.WrongVersion},
+		{"set older", func() error { return s.SetVersion(1, 4, false) }, proto.WrongVersion}, // L3
+		{"set the same", func() error { return s.SetVersion(1, 5, false) }, proto.OK},
+		{"set absent", func() error { return s.SetVersion(2, 5, false) }, proto.NoReplica},
+		{"create by set", func() error { return s.SetVersion(2, 5, true) }, proto.OK},
+		{"write to it", func() error { return write(s, testChunk(2), 5, 0, []byte("x"), false) }, proto.OK},
+		{"set newer", func() error { return s.SetVersion(1, 8, false) }, proto.OK},
+		{"write the old", func() error { return write(s, testChunk(1), 5, 0, []byte("x"), false) }, proto.WrongVersion},
+		{"write the new", func() error { return write(s, testChunk(1), 8, 4, []byte("+"), false) }, proto.OK},
+		{"copy older", func() error { return s.Copy(t.Context(), 1, 7, sourceOf(s, 2)) }, proto.WrongVersion}, // L1
+		{"delete older", func() error { return s.Delete(1, 7, 1) }, proto.WrongVersion},
+		{"delete by old master", func() error { return s.Delete(1, 8, 0) }, proto.OldEpoch}, // G10
+		{"still there", func() error { _, err := read(t, s, testChunk(1), 8, 0, 1); return err }, proto.OK},
+		{"delete by new master", func() error { return s.Delete(1, 8, 3) }, proto.OK},
+		{"delete again", func() error { return s.Delete(1, 8, 3) }, proto.OK},
+		{"gone", func() error { _, err := read(t, s, testChunk(1), 8, 0, 1); return err }, proto.NoReplica},
+		{"order of the master before", func() error { return s.Delete(2, 8, 2) }, proto.OldEpoch},
+	} {
+		err := c.do()
+		wantKind(t, c.name, err, c.want)
+		if c.want == proto.WrongVersion && !strings.Contains(err.Error(), "version 5") && !strings.Contains(err.Error(), "version 8") {
+			t.Errorf("%s: %q does not tell the replica's version", c.name, err)
+		}
+	}
+	must(t, s.Close())
+}
+
+func TestVersionAndEpochAreDurable(t *testing.T) {
+	mem := disk.NewMem()
+	s := openStore(t, testOptions(mem, "/data"))
+	must(t, write(s, testChunk(1), 1, 0, []byte("hello"), true))
+	must(t, s.SetVersion(1, 2, false))
+	must(t, s.obey(7))
+	for seed := range uint64(50) {
+		s := openStoreAt(t, mem.CrashClone(seed))
+		if got, err := read(t, s, testChunk(1), 2, 0, 10); err != nil || string(got) != "hello" {
+			t.Fatalf("after a crash: %q, %v", got, err)
+		}
+		wantKind(t, "old master", s.Delete(1, 2, 6), proto.OldEpoch)
+	}
+}
+
+// openStoreAt opens what a crash left, without joining again.
+func openStoreAt(t testing.TB, fsys disk.FS) *Store {
+	t.Helper()
+	s, err := OpenStore(testOptions(fsys, "/data"))
+	must(t, err)
+	return s
+}
+
+func TestCopy(t *testing.T) {
+	mem := disk.NewMem()
+	s := openStore(t, testOptions(mem, "/data"))
+	content := bytes.Repeat([]byte("0123456789abcdef"), 30_000)
+	clear(content[50_000:300_000])
+	must(t, write(s, testChunk(1), 3, 0, content[:480_000-5], true))
+	must(t, write(s, testChunk(2), 2, 0, []byte("stale"), true))
+	for name, target := range map[string]int{"absent": 3, "stale": 2} {
+		must(t, s.Copy(t.Context(), proto.ChunkID(target), 3, sourceOf(s, 1)))
+		got, err := read(t, s, testChunk(target), 3, 0, testCapacity)
+		if err != nil || !bytes.Equal(got, content[:480_000-5]) {
+			t.Errorf("%s: copy has %d bytes, %v", name, len(got), err)
+		}
+		clone := openStoreAt(t, mem.CrashClone(uint64(target))) // durable when it returns
+		if got, err := read(t, clone, testChunk(target), 3, 0, testCapacity); err != nil || !bytes.Equal(got, content[:480_000-5]) {
+			t.Errorf("%s: after a crash the copy has %d bytes, %v", name, len(got), err)
+		}
+	}
+	calls := 0
+	must(t, s.Copy(t.Context(), 3, 3, func(context.Context, uint64, []byte) (int, error) { calls++; return 0, nil }))
+	if calls != 0 {
+		t.Error("a good replica of the version was copied again")
+	}
+	broken := errors.New("source is gone")
+	err := s.Copy(t.Context(), 2, 4, func(context.Context, uint64, []byte) (int, error) { return 0, broken })
+	if !errors.Is(err, broken) {
+		t.Errorf("failed source: %v", err)
+	}
+	if got, err := read(t, s, testChunk(2), 3, 0, 5); err != nil || string(got) != "01234" {
+		t.Errorf("after a failed copy the replica has %q, %v", got, err)
+	}
+	if left, err := mem.ReadDir("/data/tmp"); err != nil || len(left) > 0 {
+		t.Errorf("left in tmp: %v, %v", left, err)
+	}
+	must(t, s.Close())
+}
+
+func TestCopyHealsCorruptReplica(t *testing.T) {
+	mem := disk.NewMem()
+	s := openStore(t, testOptions(mem, "/data"))
+	must(t, write(s, testChunk(1), 1, 0, []byte("good"), true))
+	must(t, write(s, testChunk(2), 1, 0, []byte("good"), true))
+	flip(t, mem, chunkFile(2), 1)
+	_, err := read(t, s, testChunk(2), 1, 0, 4)
+	wantKind(t, "flipped", err, proto.DataCorrupt)
+	if !s.replicaState(2).Corrupt {
+		t.Error("not reported as corrupt")
+	}
+	must(t, s.Copy(t.Context(), 2, 1, sourceOf(s, 1)))
+	if got, err := read(t, s, testChunk(2), 1, 0, 4); err != nil || string(got) != "good" || s.replicaState(2).Corrupt {
+		t.Errorf("after the copy: %q, %v, %v", got, err, s.replicaState(2))
+	}
+}

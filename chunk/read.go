@@ -1,0 +1,161 @@
+package chunk
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/google/uuid"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// Read fills dst with verified bytes from off, and sums with the CRC-32C of each
+// piece of them within one block. n < len(dst): the replica ends there. Bytes
+// never written below its length are zero.
+//
+// Errors: NoReplica, WrongVersion (with the replica's own), DataCorrupt (which the
+// master is told of), IO, WrongCluster, Unavailable (not registered yet).
+func (s *Store) Read(chunk uuid.UUID, v proto.Version, off uint64, dst []byte, sums []uint32) (n int, err error) {
+	s.load.Add(1)
+	defer s.load.Add(-1)
+	if pieces := pieces(off, len(dst)); len(sums) < pieces {
+		return 0, proto.E(proto.Invalid, "read", chunk.String(), fmt.Sprintf("room for %d checksums of %d pieces", len(sums), pieces))
+	}
+	id, err := s.identify("read", chunk)
+	if err != nil {
+		return 0, err
+	}
+	r := s.find(id)
+	if r == nil {
+		return 0, proto.E(proto.NoReplica, "read", fmt.Sprintf("chunk %v", id), "")
+	}
+	unlock, err := r.lockForRead("read", v)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	r.used.Store(true)
+	if off >= uint64(r.length) {
+		return 0, nil
+	}
+	dst = dst[:min(int64(len(dst)), r.length-int64(off))]
+	return len(dst), r.get(int64(off), dst, sums)
+}
+
+// lockForRead gives the replica open and locked: for reading, or, when it had to
+// be opened, for writing.
+func (r *replica) lockForRead(op string, v proto.Version) (unlock func(), err error) {
+	r.mu.RLock()
+	if err := r.check(op, v); err != nil {
+		r.mu.RUnlock()
+		return nil, err
+	}
+	if r.file != nil {
+		return r.mu.RUnlock, nil
+	}
+	r.mu.RUnlock()
+	r.mu.Lock()
+	err = r.check(op, v)
+	if err == nil {
+		err = r.open()
+	}
+	if err != nil {
+		r.mu.Unlock()
+		return nil, err
+	}
+	return r.mu.Unlock, nil
+}
+
+// get reads a range below the length. Whole blocks, and one cut off by the length,
+// go straight to dst; parts of blocks through a pooled buffer.
+func (r *replica) get(off int64, dst []byte, sums []uint32) error {
+	end := off + int64(len(dst))
+	from, to := blocksOf(off)*blockSize, end
+	if end < r.length {
+		to = end / blockSize * blockSize
+	}
+	if from == off && to == end {
+		return r.getBlocks(off, dst, sums)
+	}
+	if start := off / blockSize * blockSize; blocksOf(end)*blockSize-start <= spanSize {
+		return r.getSpan(off, dst, sums)
+	}
+	if head := from - off; head > 0 {
+		if err := r.getSpan(off, dst[:head], sums); err != nil {
+			return err
+		}
+		dst, sums = dst[head:], sums[1:]
+	}
+	if err := r.getBlocks(from, dst[:to-from], sums); err != nil || to == end {
+		return err
+	}
+	return r.getSpan(to, dst[to-from:], sums[(to-from)/blockSize:])
+}
+
+// getBlocks reads blocks; the last may be cut off by the length.
+func (r *replica) getBlocks(off int64, dst []byte, sums []uint32) error {
+	if err := r.readBlocks(dst, off); err != nil {
+		return err
+	}
+	for i := 0; len(dst) > 0; i++ {
+		n := min(blockSize, len(dst))
+		block := off/blockSize + int64(i)
+		sum, ok := r.table.verify(block, dst[:n])
+		if !ok {
+			return r.mismatch(block)
+		}
+		sums[i], dst = sum, dst[n:]
+	}
+	return nil
+}
+
+// getSpan reads a range of at most spanSize, counted in whole blocks, with one
+// system call.
+func (r *replica) getSpan(off int64, dst []byte, sums []uint32) error {
+	buffer := spanPool.Get().(*[spanSize]byte)
+	defer spanPool.Put(buffer)
+	end := off + int64(len(dst))
+	start := off / blockSize * blockSize
+	span := buffer[:min(blocksOf(end)*blockSize, r.length)-start]
+	if err := r.readBlocks(span, start); err != nil {
+		return err
+	}
+	for i := 0; len(span) > 0; i++ {
+		content := span[:min(blockSize, len(span))]
+		sum, ok := r.table.verify(start/blockSize, content)
+		if !ok {
+			return r.mismatch(start / blockSize)
+		}
+		piece := content[max(off-start, 0):min(end-start, int64(len(content)))]
+		if len(piece) < len(content) {
+			sum = crc32.Checksum(piece, castagnoli)
+		}
+		dst = dst[copy(dst, piece):]
+		sums[i], start, span = sum, start+blockSize, span[len(content):]
+	}
+	return nil
+}
+
+// readBlocks reads from the file, unverified.
+func (r *replica) readBlocks(dst []byte, off int64) error {
+	n, err := r.file.ReadAt(dst, off)
+	switch {
+	case n == len(dst):
+		return nil
+	case errors.Is(err, io.EOF):
+		return r.lose(damaged("file ends at %d", off+int64(n)))
+	default:
+		err = r.folder.failed("read "+r.subject(), err)
+		r.damagedBlock((off+int64(n))/blockSize, err)
+		return err
+	}
+}
+
+// mismatch is the answer when a block is not what was written.
+func (r *replica) mismatch(block int64) error {
+	err := r.fail(proto.DataCorrupt, "read", fmt.Sprintf("block %d does not match its checksum", block), nil)
+	r.damagedBlock(block, err)
+	return err
+}
