@@ -56,7 +56,7 @@ type Command interface {
 }
 
 // Time is a point in time as in struct timespec: 0 <= Nsec < 1e9. The state keeps
-// -2^33 <= Sec < 2^33 (years 1698 to 2242) and takes the nearest for anything beyond.
+// -2^31 <= Sec < 2^34-2^31 (years 1901 to 2446) and takes the nearest for anything beyond.
 type Time struct {
 	Sec  int64
 	Nsec uint32

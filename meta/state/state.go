@@ -1,129 +1,153 @@
 package state
 
 import (
-	"io"
+	"math/bits"
 
 	"github.com/distrifs/distrifs/proto"
 )
 
-// State is the master's metadata.
-type State struct{}
+// State is the master's metadata. See the package for who may call what when.
+type State struct {
+	tables
+	scratch []byte // for encoding answers
+}
 
 // New gives a state that is empty until Init is applied.
-func New() *State { return &State{} }
-
-// Decode reads the payload of a log record back into a command.
-func Decode(op Op, payload []byte) (Command, error) { return nil, proto.NotSupported }
-
-func (*Init) Encode(dst []byte) []byte         { return dst }
-func (*BeginEpoch) Encode(dst []byte) []byte   { return dst }
-func (*OpenSession) Encode(dst []byte) []byte  { return dst }
-func (*EndSession) Encode(dst []byte) []byte   { return dst }
-func (*RegisterNode) Encode(dst []byte) []byte { return dst }
-func (*Make) Encode(dst []byte) []byte         { return dst }
-func (*Link) Encode(dst []byte) []byte         { return dst }
-func (*Unlink) Encode(dst []byte) []byte       { return dst }
-func (*Rename) Encode(dst []byte) []byte       { return dst }
-func (*SetAttr) Encode(dst []byte) []byte      { return dst }
-func (*SetXattr) Encode(dst []byte) []byte     { return dst }
-func (*RemoveXattr) Encode(dst []byte) []byte  { return dst }
-func (*AssignChunks) Encode(dst []byte) []byte { return dst }
-func (*Commit) Encode(dst []byte) []byte       { return dst }
-func (*SetChain) Encode(dst []byte) []byte     { return dst }
-func (*Reap) Encode(dst []byte) []byte         { return dst }
-func (*DropAssigned) Encode(dst []byte) []byte { return dst }
+func New() *State { return &State{tables: newTables()} }
 
 // Apply carries a command out. index is its log index; one that was applied already
-// changes nothing and answers Repeated. Index 0 is a command that is in no log.
-func (s *State) Apply(index uint64, c Command) Result { return Result{Kind: proto.NotSupported} }
+// changes nothing and answers Repeated (G8). Index 0 is a command that is in no log.
+func (s *State) Apply(index uint64, c Command) Result {
+	if index != 0 {
+		if index <= s.applied {
+			return Result{Repeated: true}
+		}
+		s.applied = index
+	}
+	var origin Origin
+	if fromClient, ok := c.(interface{ origin() Origin }); ok {
+		origin = fromClient.origin()
+	}
+	if origin.Sequence == 0 {
+		return s.execute(c)
+	}
+	if r, done := s.recall(origin); done {
+		return r
+	}
+	r := s.execute(c)
+	s.scratch = encodeResult(s.scratch[:0], &r)
+	s.setSlot(s.session(origin.Session), origin.Slot, origin.Sequence, s.scratch)
+	return r
+}
+
+func (h *Header) origin() Origin { return h.Origin }
+
+// execute carries out what no slot answers.
+func (s *State) execute(c Command) Result {
+	if init, ok := c.(*Init); ok {
+		return s.init(init)
+	}
+	if s.config.ChunkSize == 0 {
+		return Result{Kind: proto.Invalid}
+	}
+	switch c := c.(type) {
+	case *BeginEpoch:
+		return s.beginEpoch(c)
+	case *EndSession:
+		return s.endSession(c)
+	case *Unlink:
+		return s.unlink(c)
+	case *SetAttr:
+		return s.setAttr(c)
+	case *RemoveXattr:
+		return s.removeXattr(c)
+	case *Commit:
+		return s.commit(c)
+	case *SetChain:
+		return s.applySetChain(c)
+	case *Reap:
+		return s.reap(c)
+	case *DropAssigned:
+		return s.dropAssigned(c)
+	}
+	return s.executeGrowing(c)
+}
+
+// executeGrowing carries out the commands that make something, if there is room.
+func (s *State) executeGrowing(c Command) Result {
+	if !s.room() {
+		return Result{Kind: proto.NoSpace}
+	}
+	switch c := c.(type) {
+	case *OpenSession:
+		return s.openSession(c)
+	case *RegisterNode:
+		return s.registerNode(c)
+	case *Make:
+		return s.make(c)
+	case *Link:
+		return s.link(c)
+	case *Rename:
+		return s.rename(c)
+	case *SetXattr:
+		return s.setXattr(c)
+	case *AssignChunks:
+		return s.assignChunks(c)
+	}
+	return Result{Kind: proto.NotSupported}
+}
+
+func (s *State) init(c *Init) Result {
+	if s.config.ChunkSize != 0 {
+		return Result{Kind: proto.Exists}
+	}
+	config := Config{
+		Cluster: c.Cluster, ChunkSize: c.ChunkSize,
+		Replicas: c.Replicas, MinReplicas: c.MinReplicas, Seed: c.Seed,
+	}
+	if !config.valid() {
+		return Result{Kind: proto.Invalid}
+	}
+	s.config = config
+	root := s.newInode(typeDir|0o755, 0, 0, stampOf(c.Now))
+	s.inodes.mut(root).content = s.newDirectory(root)
+	return Result{Inode: s.inodeID(root), Attr: s.attr(root)}
+}
+
+func (c *Config) valid() bool {
+	return c.Cluster != proto.ClusterID{} &&
+		c.ChunkSize >= proto.MinChunkSize && c.ChunkSize <= proto.MaxChunkSize && bits.OnesCount64(c.ChunkSize) == 1 &&
+		c.MinReplicas >= 1 && c.MinReplicas <= c.Replicas && c.Replicas <= MaxChain
+}
+
+func (s *State) beginEpoch(c *BeginEpoch) Result {
+	if c.Epoch <= s.config.Epoch {
+		return Result{Kind: proto.OldEpoch}
+	}
+	s.config.Epoch = c.Epoch
+	return Result{}
+}
 
 // Applied is the highest log index applied.
-func (s *State) Applied() uint64 { return 0 }
-
-// Lookup finds a name in a directory; "." and ".." are the directory and its parent.
-// Stale, NotDir, Access (no search permission), NameTooLong, NotFound.
-func (s *State) Lookup(parent proto.InodeID, name []byte, cred Cred) (Attr, proto.Kind) {
-	return Attr{}, proto.NotSupported
-}
-
-// Attr gives the attributes of an inode; Stale if it is gone.
-func (s *State) Attr(ino proto.InodeID) (Attr, proto.Kind) { return Attr{}, proto.NotSupported }
-
-// Access checks permissions; mask is an or of 4 (read), 2 (write), 1 (execute or search).
-func (s *State) Access(ino proto.InodeID, cred Cred, mask uint32) proto.Kind {
-	return proto.NotSupported
-}
-
-// Parent is the inode of "..": the root's is the root, a removed directory's is itself.
-func (s *State) Parent(ino proto.InodeID) (proto.InodeID, proto.Kind) { return 0, proto.NotSupported }
-
-// ReadDir calls fn for the entries behind a cookie (0: all) in the order of cookies until it answers false.
-func (s *State) ReadDir(ino proto.InodeID, cookie uint64, fn func(DirEntry) bool) proto.Kind {
-	return proto.NotSupported
-}
-
-// ReadLink gives a symlink's target.
-func (s *State) ReadLink(ino proto.InodeID) ([]byte, proto.Kind) { return nil, proto.NotSupported }
-
-// GetXattr gives the value of an extended attribute.
-func (s *State) GetXattr(ino proto.InodeID, name []byte, cred Cred) ([]byte, proto.Kind) {
-	return nil, proto.NotSupported
-}
-
-// ListXattr gives the names of the extended attributes that cred may know of, sorted.
-func (s *State) ListXattr(ino proto.InodeID, cred Cred) ([][]byte, proto.Kind) {
-	return nil, proto.NotSupported
-}
-
-// FileChunks calls fn for the chunks at first <= index < first+count, in order; holes are left out.
-func (s *State) FileChunks(ino proto.InodeID, first uint64, count int, fn func(Chunk) bool) proto.Kind {
-	return proto.NotSupported
-}
-
-// Chunk gives a live chunk.
-func (s *State) Chunk(id proto.ChunkID) (Chunk, bool) { return Chunk{}, false }
-
-// Fate says what became of a chunk id.
-func (s *State) Fate(id proto.ChunkID) Fate { return NeverIssued }
-
-// EachChunk calls fn for the live chunks in slots >= from, in order, until it answers false.
-func (s *State) EachChunk(from uint32, fn func(Chunk) bool) {}
-
-// EachOrphan calls fn for the orphans in order of slots until it answers false.
-func (s *State) EachOrphan(fn func(proto.InodeID) bool) {}
-
-// HasSession says whether a session lives.
-func (s *State) HasSession(id proto.SessionID) bool { return false }
-
-// Sessions lists the sessions in order of their ids.
-func (s *State) Sessions() []SessionInfo { return nil }
-
-// Nodes lists the chunkservers in order of their ids.
-func (s *State) Nodes() []NodeInfo { return nil }
-
-// Stats counts what there is.
-func (s *State) Stats() Stats { return Stats{} }
+func (s *State) Applied() uint64 { return s.applied }
 
 // Config is what Init and BeginEpoch said.
-func (s *State) Config() Config { return Config{} }
+func (s *State) Config() Config { return s.config }
 
-// Repeated gives the answer that a slot keeps for exactly this request.
-func (s *State) Repeated(o Origin) (Result, bool) { return Result{}, false }
-
-// Hash is a hash of the logical state: equal after the same commands.
-func (s *State) Hash() uint64 { return 0 }
-
-// Snapshot freezes the state as it is, in time proportional to the number of pages.
-func (s *State) Snapshot() *Snapshot { return &Snapshot{} }
-
-// Snapshot is the state at one moment, readable beside Apply by one goroutine at a time.
-type Snapshot struct{}
-
-// WriteTo writes a checkpoint.
-func (sn *Snapshot) WriteTo(w io.Writer) (int64, error) { return 0, proto.NotSupported }
-
-// Release lets go of the pages; it may be called more than once.
-func (sn *Snapshot) Release() {}
-
-// Load reads a checkpoint. Damaged: it is not what was written; NewerFormat.
-func Load(r io.Reader) (*State, error) { return nil, proto.NotSupported }
+// Stats counts what there is. It takes no time to speak of.
+func (s *State) Stats() Stats {
+	return Stats{
+		Files: s.counts.files, Directories: s.counts.dirs, Others: s.counts.others, Orphans: s.counts.orphans,
+		Bytes: s.counts.bytes, Chunks: uint64(s.chunks.live), Assigned: s.counts.assigned,
+		Sessions: uint64(s.sessions.live), Nodes: uint64(s.nodes.live),
+		Memory: Memory{
+			Inodes:      s.inodes.memory() + s.colds.memory(),
+			Directories: s.dirs.memory(),
+			Chunks:      s.chunks.memory(),
+			FileMaps:    s.maps.memory(),
+			Sessions:    s.sessions.memory() + s.slots.memory(),
+			Nodes:       s.nodes.memory(),
+			Arena:       s.arena.memory(),
+		},
+	}
+}

@@ -1,0 +1,303 @@
+package state
+
+import (
+	"math"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// The bits of a mode, as in stat(2).
+const (
+	typeMask   = 0o170000
+	typeFIFO   = 0o010000
+	typeChar   = 0o020000
+	typeDir    = 0o040000
+	typeBlock  = 0o060000
+	typeFile   = 0o100000
+	typeLink   = 0o120000
+	typeSocket = 0o140000
+
+	modeSetUID = 0o4000
+	modeSetGID = 0o2000
+	modeSticky = 0o1000
+	modeGroupX = 0o0010
+	modePerm   = 0o7777
+)
+
+// wide is a 64-bit number in a record that is aligned to 4 bytes.
+type wide [2]uint32
+
+func (w wide) get() uint64   { return uint64(w[1])<<32 | uint64(w[0]) }
+func (w *wide) put(v uint64) { w[0], w[1] = uint32(v), uint32(v>>32) }
+
+// stamp is a Time in 64 bits: 34 of seconds since 1901 and 30 of nanoseconds.
+type stamp uint64
+
+const (
+	stampNsecBits = 30
+	stampEpoch    = -1 << 31 // seconds of stamp 0
+	stampSeconds  = 1 << 34
+)
+
+func stampOf(t Time) stamp {
+	switch sec := t.Sec; {
+	case sec < stampEpoch:
+		return 0
+	case sec >= stampEpoch+stampSeconds:
+		return (stampSeconds - 1) << stampNsecBits
+	default:
+		return stamp(sec-stampEpoch)<<stampNsecBits | stamp(min(t.Nsec, 999_999_999))
+	}
+}
+
+func (s stamp) time() Time {
+	return Time{Sec: int64(s>>stampNsecBits) + stampEpoch, Nsec: uint32(s & (1<<stampNsecBits - 1))}
+}
+
+// inode is the record of an inode. A free slot has mode 0 and keeps the generation
+// that its next inode will have.
+type inode struct {
+	generation uint32
+	mode       uint16
+	nlink      uint16 // names; of a directory see there
+	uid, gid   uint32
+	content    uint32 // by type: file map, directory, target's blob, rdev
+	cold       uint32 // what few inodes have; 0: none
+	change     uint32 // low half; the high half is cold
+	size       wide   // bytes
+	btime      wide   // stamp; also atime, unless that is cold
+	mtime      wide   // stamp; also ctime, unless that is cold
+}
+
+func (n *inode) freeLink() *uint32 { return &n.content }
+func (n *inode) kind() uint32      { return uint32(n.mode) & typeMask }
+func (n *inode) isDir() bool       { return n.kind() == typeDir }
+
+// retired is the generation of slots, of inodes and of chunks, that are never used again.
+const retired = math.MaxUint32
+
+// cold is what an inode has besides when its four times are not two, when it has
+// extended attributes, or when it changed more than 2^32 times.
+type cold struct {
+	atime, ctime stamp
+	changeHigh   uint32
+	xattrs       ref // first of the list
+}
+
+func (c *cold) freeLink() *uint32 { return &c.changeHigh }
+
+// directory is what a directory has in addition.
+type directory struct {
+	parent  uint32 // slot; itself for the root and for a removed directory
+	nlink   uint32 // 2 and one for each subdirectory; 0: removed
+	entries uint32
+	root    uint32 // of the trie of entries
+}
+
+func (d *directory) freeLink() *uint32 { return &d.parent }
+
+// times are the four times of an inode.
+type times struct{ atime, mtime, ctime, btime stamp }
+
+// inode finds the slot of an id; false: there is no such inode (any more).
+func (t *tables) inode(id proto.InodeID) (uint32, bool) {
+	slot := id.Slot()
+	if slot == 0 || slot >= t.inodes.length {
+		return 0, false
+	}
+	n := t.inodes.get(slot)
+	return slot, n.mode != 0 && n.generation == id.Generation()
+}
+
+func (t *tables) inodeID(slot uint32) proto.InodeID {
+	return proto.InodeID(proto.MakeID(slot, t.inodes.get(slot).generation))
+}
+
+// newInode makes an inode without a name whose times are all now.
+func (t *tables) newInode(mode, uid, gid uint32, now stamp) uint32 {
+	slot := t.inodes.alloc()
+	n := t.inodes.mut(slot)
+	*n = inode{generation: n.generation, mode: uint16(mode), uid: uid, gid: gid, change: 1}
+	n.btime.put(uint64(now))
+	n.mtime.put(uint64(now))
+	t.counts.add(n.kind(), 1)
+	return slot
+}
+
+// freeInode frees an orphan and all it has, and appends its chunks to freed.
+func (t *tables) freeInode(slot uint32, freed []Chunk) []Chunk {
+	t.orphans, _ = t.orphanTrie().remove(t.orphans, uint64(slot))
+	n := t.inodes.mut(slot)
+	switch n.kind() {
+	case typeFile:
+		freed = t.truncateChunks(slot, 0, freed)
+		t.counts.bytes -= n.size.get()
+	case typeDir:
+		t.dirs.release(n.content)
+	case typeLink:
+		t.arena.freeBlob(n.content)
+	}
+	if n.cold != 0 {
+		t.freeXattrs(t.colds.get(n.cold).xattrs)
+		t.colds.release(n.cold)
+	}
+	t.counts.orphans--
+	t.counts.add(n.kind(), -1)
+	n.mode, n.cold = 0, 0
+	if n.generation++; n.generation == retired {
+		t.inodes.retire()
+	} else {
+		t.inodes.release(slot)
+	}
+	return freed
+}
+
+func (t *tables) times(slot uint32) times {
+	n := t.inodes.get(slot)
+	m, b := stamp(n.mtime.get()), stamp(n.btime.get())
+	if n.cold == 0 {
+		return times{atime: b, mtime: m, ctime: m, btime: b}
+	}
+	c := t.colds.get(n.cold)
+	return times{atime: c.atime, mtime: m, ctime: c.ctime, btime: b}
+}
+
+// setTimes sets all times and counts a change.
+func (t *tables) setTimes(slot uint32, w times) {
+	n := t.inodes.mut(slot)
+	if n.cold == 0 && (w.atime != w.btime || w.ctime != w.mtime) {
+		t.needCold(slot)
+	}
+	n.btime.put(uint64(w.btime))
+	n.mtime.put(uint64(w.mtime))
+	if n.cold != 0 {
+		c := t.colds.mut(n.cold)
+		c.atime, c.ctime = w.atime, w.ctime
+	}
+	if n.change++; n.change == 0 {
+		t.colds.mut(t.needCold(slot)).changeHigh++
+	}
+}
+
+// needCold makes sure that an inode has a cold record and gives its slot.
+func (t *tables) needCold(slot uint32) uint32 {
+	n := t.inodes.mut(slot)
+	if n.cold == 0 {
+		w := t.times(slot)
+		n.cold = t.colds.alloc()
+		*t.colds.mut(n.cold) = cold{atime: w.atime, ctime: w.ctime}
+	}
+	return n.cold
+}
+
+// changed marks ctime; modified marks mtime and ctime.
+func (t *tables) changed(slot uint32, now stamp) {
+	w := t.times(slot)
+	w.ctime = now
+	t.setTimes(slot, w)
+}
+
+func (t *tables) modified(slot uint32, now stamp) {
+	w := t.times(slot)
+	w.mtime, w.ctime = now, now
+	t.setTimes(slot, w)
+}
+
+// directory gives the directory part of a directory's inode, to read.
+func (t *tables) directory(slot uint32) *directory {
+	return t.dirs.get(t.inodes.get(slot).content)
+}
+
+func (t *tables) mutDirectory(slot uint32) *directory {
+	return t.dirs.mut(t.inodes.get(slot).content)
+}
+
+func (t *tables) nlink(slot uint32) uint32 {
+	n := t.inodes.get(slot)
+	if n.isDir() {
+		return t.dirs.get(n.content).nlink
+	}
+	return uint32(n.nlink)
+}
+
+func (t *tables) change(slot uint32) uint64 {
+	n := t.inodes.get(slot)
+	change := uint64(n.change)
+	if n.cold != 0 {
+		change |= uint64(t.colds.get(n.cold).changeHigh) << 32
+	}
+	return change
+}
+
+// attr gives the attributes of a live inode.
+func (t *tables) attr(slot uint32) Attr {
+	n := t.inodes.get(slot)
+	w := t.times(slot)
+	a := Attr{
+		Inode: t.inodeID(slot), Mode: uint32(n.mode), Nlink: t.nlink(slot), UID: n.uid, GID: n.gid,
+		Size:  n.size.get(),
+		Atime: w.atime.time(), Mtime: w.mtime.time(), Ctime: w.ctime.time(), Btime: w.btime.time(),
+		Change: t.change(slot),
+	}
+	switch n.kind() {
+	case typeFile:
+		a.Blocks = t.fileBlocks(n)
+	case typeDir:
+		a.Size = uint64(t.directory(slot).entries)
+	case typeChar, typeBlock:
+		a.Rdev = n.content
+	}
+	return a
+}
+
+// fileBlocks estimates st_blocks: chunks hold data to their end, or to the file's,
+// in whole blocks.
+func (t *tables) fileBlocks(n *inode) uint64 {
+	chunks := uint64(t.chunkCount(n.content))
+	if high := uint64(math.MaxInt64) / t.config.ChunkSize; chunks > high {
+		chunks = high
+	}
+	bytes := min(n.size.get(), chunks*t.config.ChunkSize)
+	return (bytes + proto.BlockSize - 1) / proto.BlockSize * (proto.BlockSize / 512)
+}
+
+// Permissions, as in access(2).
+const (
+	mayRead   = 4
+	mayWrite  = 2
+	mayExec   = 1
+	maySearch = mayExec
+)
+
+// may checks the permission bits. Root may do everything but execute a file that
+// nobody may execute.
+func (t *tables) may(slot uint32, cred *Cred, mask uint32) bool {
+	n := t.inodes.get(slot)
+	mode := uint32(n.mode)
+	if cred.UID == 0 {
+		return mask&mayExec == 0 || n.isDir() || mode&0o111 != 0
+	}
+	switch {
+	case cred.UID == n.uid:
+		mode >>= 6
+	case cred.in(n.gid):
+		mode >>= 3
+	}
+	return mode&mask == mask
+}
+
+// in says whether the caller belongs to a group.
+func (c *Cred) in(gid uint32) bool {
+	if c.GID == gid {
+		return true
+	}
+	for _, g := range c.Groups {
+		if g == gid {
+			return true
+		}
+	}
+	return false
+}
+
+// owns says whether the caller may do what only the owner may.
+func (c *Cred) owns(n *inode) bool { return c.UID == 0 || c.UID == n.uid }

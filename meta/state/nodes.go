@@ -1,0 +1,52 @@
+package state
+
+import (
+	"github.com/google/uuid"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// node is a chunkserver; its slot is its id. Nodes are never forgotten.
+type node struct {
+	instance uuid.UUID
+	address  ref // blob
+}
+
+func (n *node) freeLink() *uint32 { return &n.address }
+
+func (s *State) registerNode(c *RegisterNode) Result {
+	if len(c.Address) > MaxAddress || c.Instance == uuid.Nil {
+		return Result{Kind: proto.Invalid}
+	}
+	for i := uint32(1); i < s.nodes.length; i++ {
+		if s.nodes.get(i).instance != c.Instance {
+			continue
+		}
+		n := s.nodes.mut(i)
+		s.arena.freeBlob(n.address)
+		n.address = s.arena.newBlob([]byte(c.Address))
+		return Result{Node: proto.NodeID(i)}
+	}
+	if s.nodes.live >= MaxNodes {
+		return Result{Kind: proto.NoSpace}
+	}
+	return Result{Node: s.addNode(c.Instance, []byte(c.Address))}
+}
+
+func (t *tables) addNode(instance uuid.UUID, address []byte) proto.NodeID {
+	i := t.nodes.alloc()
+	*t.nodes.mut(i) = node{instance: instance, address: t.arena.newBlob(address)}
+	return proto.NodeID(i)
+}
+
+// Nodes lists the chunkservers in order of their ids.
+func (s *State) Nodes() []NodeInfo {
+	list := make([]NodeInfo, 0, s.nodes.live)
+	for i := uint32(1); i < s.nodes.length; i++ {
+		n := s.nodes.get(i)
+		list = append(list, NodeInfo{
+			ID: proto.NodeID(i), Instance: n.instance, Address: string(s.arena.blob(nil, n.address)),
+		})
+	}
+	return list
+}
