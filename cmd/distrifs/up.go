@@ -194,8 +194,10 @@ func (s settings) check() error {
 	switch {
 	case s.Chunkservers < 1 || s.Chunkservers > maxChunkd:
 		return cli.Usagef("--chunkservers %d: from 1 to %d", s.Chunkservers, maxChunkd)
-	case s.Replicas < 1 || s.Replicas > s.Chunkservers:
-		return cli.Usagef("--replicas %d: from 1 to the number of chunkservers, %d", s.Replicas, s.Chunkservers)
+	case s.Replicas < 1:
+		return cli.Usagef("--replicas %d: at least 1", s.Replicas)
+	case s.minReplicas() > s.Chunkservers:
+		return cli.Usagef("--replicas %d: nothing could be written with %d chunkservers: at least %d are needed", s.Replicas, s.Chunkservers, s.minReplicas())
 	case s.ChunkSize < proto.MinChunkSize || s.ChunkSize > proto.MaxChunkSize || s.ChunkSize&(s.ChunkSize-1) != 0:
 		return cli.Usagef("--chunk-size %v: a power of two from %v to %v", s.ChunkSize, cli.Size(proto.MinChunkSize), cli.Size(proto.MaxChunkSize))
 	case s.Port < 1 || s.Port+s.Chunkservers > 65535:
@@ -203,6 +205,9 @@ func (s settings) check() error {
 	}
 	return nil
 }
+
+// minReplicas is how many replicas a write has to reach.
+func (s settings) minReplicas() int { return min(2, s.Replicas) }
 
 // address of the server that listens n ports behind the master.
 func (s settings) address(n int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port+n)) }
@@ -234,7 +239,7 @@ func (o *upOptions) children(s settings) ([]*child, error) {
 	}
 	add(roleMaster, 0, s.address(0), "distrifs-master",
 		"--dir", filepath.Join(o.dir, "master"), "--listen", s.address(0),
-		"--replicas", strconv.Itoa(s.Replicas), "--min-replicas", strconv.Itoa(min(2, s.Replicas)), "--chunk-size", s.ChunkSize.String())
+		"--replicas", strconv.Itoa(s.Replicas), "--min-replicas", strconv.Itoa(s.minReplicas()), "--chunk-size", s.ChunkSize.String())
 	for n := range s.Chunkservers {
 		add(roleChunkserver, n, s.address(n+1), "distrifs-chunkd",
 			"--dir", filepath.Join(o.dir, fmt.Sprintf("chunkserver-%d", n)), "--master", s.address(0), "--listen", s.address(n+1))
