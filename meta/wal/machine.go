@@ -18,6 +18,9 @@ type Machine interface {
 	// Apply carries a command out; what it returns is Propose's answer. It is
 	// called with one record after the other, never concurrently with itself or
 	// with Snapshot. It may keep nothing of Data and change nothing in it.
+	//
+	// An answer of type error means that this program does not understand the
+	// record. Propose returns it as its error; in recovery it stops the start.
 	Apply(Record) any
 
 	// Snapshot holds the state as it is now. It is short: the group waits for it.
