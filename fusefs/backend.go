@@ -1,0 +1,67 @@
+package fusefs
+
+import (
+	"context"
+	"time"
+
+	"github.com/distrifs/distrifs/client"
+	"github.com/distrifs/distrifs/proto"
+)
+
+// backend is what is needed of a client. Contexts are valid until the call
+// returns, and no longer.
+type backend interface {
+	Root() proto.InodeID
+	CacheTTL() time.Duration
+
+	Lookup(ctx context.Context, cred client.Cred, parent proto.InodeID, name string) (client.Attr, error)
+	GetAttr(ctx context.Context, ino proto.InodeID) (client.Attr, error)
+	SetAttr(ctx context.Context, cred client.Cred, ino proto.InodeID, set client.SetAttr) (client.Attr, error)
+	ReadDir(ctx context.Context, cred client.Cred, ino proto.InodeID, cookie uint64, attrs bool) (client.DirPage, error)
+	ReadLink(ctx context.Context, ino proto.InodeID) (string, error)
+	Mkdir(ctx context.Context, cred client.Cred, parent proto.InodeID, name string, mode uint32) (client.Attr, error)
+	Mknod(ctx context.Context, cred client.Cred, parent proto.InodeID, name string, mode, rdev uint32) (client.Attr, error)
+	Symlink(ctx context.Context, cred client.Cred, parent proto.InodeID, name, target string) (client.Attr, error)
+	Link(ctx context.Context, cred client.Cred, ino, parent proto.InodeID, name string) (client.Attr, error)
+	Unlink(ctx context.Context, cred client.Cred, parent proto.InodeID, name string) error
+	Rmdir(ctx context.Context, cred client.Cred, parent proto.InodeID, name string) error
+	Rename(ctx context.Context, cred client.Cred, parent proto.InodeID, name string, newParent proto.InodeID, newName string, flags uint32) error
+	GetXattr(ctx context.Context, cred client.Cred, ino proto.InodeID, name string) ([]byte, error)
+	ListXattr(ctx context.Context, cred client.Cred, ino proto.InodeID) ([]string, error)
+	SetXattr(ctx context.Context, cred client.Cred, ino proto.InodeID, name string, value []byte, flags uint32) error
+	RemoveXattr(ctx context.Context, cred client.Cred, ino proto.InodeID, name string) error
+	StatFS(ctx context.Context) (client.FSStat, error)
+
+	OpenInode(ctx context.Context, cred client.Cred, ino proto.InodeID, flags uint32) (file, error)
+	CreateInode(ctx context.Context, cred client.Cred, parent proto.InodeID, name string, mode, flags uint32) (file, error)
+}
+
+// file is what is needed of a client.File.
+type file interface {
+	Attr() client.Attr
+	KeepCache() bool
+	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	WriteAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	Flush(ctx context.Context) error
+	Sync(ctx context.Context) error
+	Close() error
+}
+
+// clientBackend is a *client.Client as a backend.
+type clientBackend struct{ *client.Client }
+
+func (b clientBackend) OpenInode(ctx context.Context, cred client.Cred, ino proto.InodeID, flags uint32) (file, error) {
+	f, err := b.Client.OpenInode(ctx, cred, ino, flags)
+	if err != nil {
+		return nil, err // not f: a nil *client.File is no nil file
+	}
+	return f, nil
+}
+
+func (b clientBackend) CreateInode(ctx context.Context, cred client.Cred, parent proto.InodeID, name string, mode, flags uint32) (file, error) {
+	f, err := b.Client.CreateInode(ctx, cred, parent, name, mode, flags)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}

@@ -1,0 +1,37 @@
+// Package fusefs mounts a cluster: it translates the kernel's FUSE requests to
+// calls of package client, and the answers back. Nothing is decided here that
+// another mount could notice: what may be cached, and for how long, package
+// client says.
+//
+// # Words
+//
+//   - node: what the kernel calls an inode; its number is the InodeID, except
+//     that the root of the mount is always 1.
+//   - handle: an open file or directory, named by a number that is never used again.
+//   - call: one request under way; see call.go.
+//   - cookie: the offset of a directory entry: 0 the start, 1 behind ".", 2 behind
+//     "..", from 3 the entry's own.
+//
+// # Invariants
+//
+//   - An answer is never made up: what the client cannot tell is an error (L11).
+//   - The bytes of a WRITE belong to go-fuse and are not touched after the handler
+//     has returned; those of a READ are written straight into go-fuse's buffer.
+//   - A request is broken off only when its process is being killed (call.go), so
+//     no program sees EINTR from a call that may have been carried out.
+//   - The kernel's WRITEBACK_CACHE stays off: with it the kernel, which never hears
+//     of other mounts, would own sizes and times.
+//   - An open sees what was closed before it on any mount: when the kernel was told
+//     other attributes than those the open found, it is made to ask again (told.go).
+//   - Notifications to the kernel that may wait for a page are sent by the notifier's
+//     goroutine alone, which holds no lock.
+//   - POSIX and flock locks are the kernel's own, valid within one mount.
+//
+// # Locks
+//
+// handleTable.mu, dirHandle.mu, call.mu, notifier.mu and groupCache.mu are leaves:
+// none is held while another is taken. Only dirHandle.mu is held during a call to
+// the client, so that a directory handle is read by one request at a time.
+//
+// Every handler may block as long as the client does: up to its I/O time-out.
+package fusefs

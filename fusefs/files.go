@@ -1,0 +1,167 @@
+package fusefs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// fileHandle is an open file.
+type fileHandle struct {
+	file  file
+	flags uint32 // of the open
+
+	// incapable is set once the file is known to have no capabilities.
+	incapable atomic.Bool
+}
+
+// Open implements fuse.RawFileSystem.
+func (s *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	ctx := s.begin(cancel, &in.InHeader)
+	defer ctx.end()
+	cred := s.cred(&in.Caller, 0)
+	if in.Flags&fuse.FMODE_EXEC != 0 {
+		cred = privileged // execve needs no permission to read
+	}
+	f, err := s.backend.OpenInode(ctx, cred, s.inode(in.NodeId), in.Flags)
+	if err != nil {
+		return status(err)
+	}
+	h := &fileHandle{file: f, flags: in.Flags}
+	if in.Flags&unix.O_TRUNC != 0 {
+		s.changes.Add(1)
+		if err := s.killPrivileges(ctx, h, in.Mode&fuse.OPEN_KILL_SUIDGID != 0); err != nil {
+			s.release(h)
+			return status(err)
+		}
+	}
+	// The kernel keeps attributes over an open. If they are not those of the file
+	// that was opened, have it ask: its reads go by the size it knows. Only pages
+	// would make a notification wait, and these it drops itself at an open.
+	if attr := f.Attr(); !s.told.is(&attr) {
+		s.kernel.InodeNotify(in.NodeId, -1, 0)
+	}
+	s.fillOpen(out, h)
+	return fuse.OK
+}
+
+// Create implements fuse.RawFileSystem.
+func (s *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	ctx := s.begin(cancel, &in.InHeader)
+	defer ctx.end()
+	f, err := s.backend.CreateInode(ctx, s.cred(&in.Caller, in.Umask), s.inode(in.NodeId), name, in.Mode&^unix.S_IFMT, in.Flags)
+	if err != nil {
+		return status(err)
+	}
+	s.changes.Add(1)
+	h := &fileHandle{file: f, flags: in.Flags}
+	h.incapable.Store(true)
+	attr := f.Attr()
+	s.fillEntry(&out.EntryOut, &attr, s.backend.CacheTTL())
+	s.fillOpen(&out.OpenOut, h)
+	return fuse.OK
+}
+
+// fillOpen adds the handle and tells the kernel how to use it.
+func (s *fileSystem) fillOpen(out *fuse.OpenOut, h *fileHandle) {
+	out.Fh = s.files.add(h)
+	if h.file.KeepCache() {
+		out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
+	}
+	if h.flags&unix.O_ACCMODE == unix.O_RDONLY {
+		out.OpenFlags |= fuse.FOPEN_NOFLUSH // nothing of this handle is to be written at close
+	}
+	// An append goes where the file ends, which the kernel does not know for sure:
+	// its page cache would keep the bytes at the wrong place. And writes past the
+	// cache need not wait for each other.
+	if h.flags&(unix.O_APPEND|unix.O_DIRECT) != 0 {
+		out.OpenFlags |= fuse.FOPEN_DIRECT_IO | fuse.FOPEN_PARALLEL_DIRECT_WRITES
+	}
+}
+
+// Read implements fuse.RawFileSystem. The bytes go straight into the buffer of
+// the answer. Less than asked for is the end of the file to the kernel, so an
+// error is never answered with the bytes that came before it.
+func (s *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	h, ok := s.files.get(in.Fh)
+	if !ok {
+		return nil, fuse.EBADF
+	}
+	ctx := s.begin(cancel, &in.InHeader)
+	defer ctx.end()
+	n, err := h.file.ReadAtContext(ctx, buf[:in.Size], int64(in.Offset))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, status(err)
+	}
+	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// Write implements fuse.RawFileSystem. The data is go-fuse's again on return.
+func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	h, ok := s.files.get(in.Fh)
+	if !ok {
+		return 0, fuse.EBADF
+	}
+	ctx := s.begin(cancel, &in.InHeader)
+	defer ctx.end()
+	if err := s.killPrivileges(ctx, h, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {
+		return 0, status(err)
+	}
+	off := in.Offset
+	if in.Flags&unix.O_APPEND != 0 {
+		off = h.file.Attr().Size // for a handle that became appending by fcntl
+	}
+	n, err := h.file.WriteAtContext(ctx, data, int64(off))
+	s.changes.Add(1)
+	if err == nil && in.Flags&unix.O_DSYNC&^h.flags != 0 {
+		err = h.file.Sync(ctx) // RWF_DSYNC, RWF_SYNC: the file itself was opened without
+	}
+	if err != nil {
+		return 0, status(err)
+	}
+	if in.Flags&unix.O_APPEND != 0 && h.file.Attr().Size != in.Offset+uint64(n) {
+		s.notifier.drop(in.NodeId) // the kernel takes the bytes to be at its offset
+	}
+	return uint32(n), fuse.OK
+}
+
+// Flush implements fuse.RawFileSystem: it is what close waits for.
+func (s *fileSystem) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
+	return s.write(cancel, &in.InHeader, in.Fh, file.Flush)
+}
+
+// Fsync implements fuse.RawFileSystem. fdatasync is the same: the size has to be
+// durable either way.
+func (s *fileSystem) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	return s.write(cancel, &in.InHeader, in.Fh, file.Sync)
+}
+
+// write has a handle's bytes written out.
+func (s *fileSystem) write(cancel <-chan struct{}, header *fuse.InHeader, fh uint64, how func(file, context.Context) error) fuse.Status {
+	h, ok := s.files.get(fh)
+	if !ok {
+		return fuse.EBADF
+	}
+	ctx := s.begin(cancel, header)
+	defer ctx.end()
+	return s.changed(how(h.file, ctx))
+}
+
+// Release implements fuse.RawFileSystem.
+func (s *fileSystem) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) {
+	if h, ok := s.files.remove(in.Fh); ok {
+		s.release(h)
+	}
+}
+
+// release closes a handle that nobody waits for: close(2) has answered already,
+// and an error is new only if bytes were written through a mapping after it.
+func (s *fileSystem) release(h *fileHandle) {
+	if err := h.file.Close(); err != nil {
+		s.log.Error("release of a file: data may be lost", "inode", h.file.Attr().Inode, "error", err)
+	}
+}

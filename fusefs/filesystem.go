@@ -1,0 +1,145 @@
+package fusefs
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/distrifs/distrifs/client"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// fileSystem answers the kernel's requests. What it does not answer, the
+// embedded default answers with ENOSYS; unsupported.go says what that means.
+type fileSystem struct {
+	fuse.RawFileSystem
+
+	backend backend
+	log     *slog.Logger
+	root    proto.InodeID // of the mount: node 1
+	now     func() time.Time
+	dying   func(thread uint32) bool
+
+	groups groupCache
+	files  handleTable[*fileHandle]
+	dirs   handleTable[*dirHandle]
+	told   toldTable
+
+	// changes counts what this mount changed, each time after the change and
+	// before its answer: what was read earlier may be outdated then (directories.go).
+	changes atomic.Uint64
+
+	kernel   kernel    // set by Init, before the first other request
+	notifier *notifier // likewise
+}
+
+func newFileSystem(b backend, log *slog.Logger) *fileSystem {
+	return &fileSystem{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		backend:       b,
+		log:           log,
+		root:          b.Root(),
+		now:           time.Now,
+		dying:         threadDying,
+		groups:        groupCache{now: time.Now, read: readThreadStatus},
+	}
+}
+
+// String implements fuse.RawFileSystem.
+func (s *fileSystem) String() string { return "distrifs" }
+
+// Init implements fuse.RawFileSystem.
+func (s *fileSystem) Init(server *fuse.Server) { s.attach(server) }
+
+func (s *fileSystem) attach(k kernel) {
+	s.kernel = k
+	s.notifier = newNotifier(k)
+}
+
+// OnUnmount implements fuse.RawFileSystem.
+func (s *fileSystem) OnUnmount() { s.notifier.close() }
+
+// inode is what a node of the kernel's stands for.
+func (s *fileSystem) inode(node uint64) proto.InodeID {
+	if node == fuse.FUSE_ROOT_ID {
+		return s.root
+	}
+	return proto.InodeID(node)
+}
+
+// node is the inverse of inode. The inode 1 outside a mounted subfolder cannot
+// be reached from within it.
+func (s *fileSystem) node(ino proto.InodeID) uint64 {
+	if ino == s.root {
+		return fuse.FUSE_ROOT_ID
+	}
+	return uint64(ino)
+}
+
+// status is the one place where errors become errnos.
+func status(err error) fuse.Status {
+	if err == nil {
+		return fuse.OK
+	}
+	return fuse.Status(proto.KindOf(err).Errno())
+}
+
+// fillEntry answers a request that found or made an inode.
+func (s *fileSystem) fillEntry(out *fuse.EntryOut, attr *client.Attr, ttl time.Duration) {
+	out.NodeId = s.node(attr.Inode)
+	out.Generation = uint64(attr.Inode.Generation())
+	out.SetEntryTimeout(ttl)
+	out.SetAttrTimeout(ttl)
+	s.fillAttr(&out.Attr, attr)
+}
+
+func (s *fileSystem) fillAttrOut(out *fuse.AttrOut, attr *client.Attr) {
+	out.SetTimeout(s.backend.CacheTTL())
+	s.fillAttr(&out.Attr, attr)
+}
+
+func (s *fileSystem) fillAttr(out *fuse.Attr, attr *client.Attr) {
+	*out = fuse.Attr{
+		Ino:     uint64(attr.Inode),
+		Size:    attr.Size,
+		Blocks:  attr.Blocks,
+		Mode:    attr.Mode,
+		Nlink:   attr.Nlink,
+		Owner:   fuse.Owner{Uid: attr.UID, Gid: attr.GID},
+		Rdev:    attr.Rdev,
+		Blksize: preferredIO,
+	}
+	out.SetTimes(&attr.Atime, &attr.Mtime, &attr.Ctime)
+	s.told.set(attr)
+}
+
+// newEntry finishes a handler that made an inode or a name.
+func (s *fileSystem) newEntry(out *fuse.EntryOut, attr *client.Attr, err error) fuse.Status {
+	if err != nil {
+		return status(err)
+	}
+	s.changes.Add(1)
+	s.fillEntry(out, attr, s.backend.CacheTTL())
+	return fuse.OK
+}
+
+// changed finishes a handler that changed something and answers nothing else.
+func (s *fileSystem) changed(err error) fuse.Status {
+	s.changes.Add(1)
+	return status(err)
+}
+
+// checkRoot makes sure, before the kernel is involved, that there is a
+// directory to mount.
+func (s *fileSystem) checkRoot(ctx context.Context) error {
+	attr, err := s.backend.GetAttr(ctx, s.root)
+	if err != nil {
+		return err
+	}
+	if attr.Mode&fuse.S_IFDIR == 0 {
+		return proto.E(proto.NotDir, "mount", "inode "+s.root.String(), "only a directory can be mounted")
+	}
+	return nil
+}

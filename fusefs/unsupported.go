@@ -1,0 +1,22 @@
+package fusefs
+
+import (
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// The default answer to a request is ENOSYS. To the kernel that means "never ask
+// again", and it then does without, or answers in our place:
+//
+//	ACCESS            permitted; default_permissions checks it in the kernel
+//	LSEEK             a file is data from start to end
+//	FALLOCATE         EOPNOTSUPP; posix_fallocate(3) then writes zeros
+//	COPY_FILE_RANGE   the kernel copies through its page cache
+//	TMPFILE           EOPNOTSUPP for O_TMPFILE
+//	GETLK, SETLK      never asked: locks are not enabled, so they are the kernel's
+
+// Ioctl implements fuse.RawFileSystem.
+func (s *fileSystem) Ioctl(cancel <-chan struct{}, in *fuse.IoctlIn, inbuf []byte, out *fuse.IoctlOut, outbuf []byte) fuse.Status {
+	return fuse.Status(syscall.ENOTTY)
+}
