@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,8 +14,8 @@ import (
 )
 
 // memory is a backend that holds a filesystem in memory: what the translation
-// is tested against. It checks no permissions. Names that begin with "hang"
-// are not answered until the caller gives up.
+// is tested against. It checks no permissions. The name "hang" is not answered
+// until release is closed or the caller gives up.
 type memory struct {
 	mu      sync.Mutex
 	root    proto.InodeID
@@ -25,6 +24,8 @@ type memory struct {
 	inodes  map[proto.InodeID]*memInode
 	ttl     time.Duration
 	page    int // entries of a directory page
+	hanging func()
+	release chan struct{}
 
 	pages    int         // pages that were asked for
 	lastCred client.Cred // of the last call that had one
@@ -74,9 +75,13 @@ func (m *memory) touch(n *memInode) {
 }
 
 func (m *memory) Lookup(ctx context.Context, cred client.Cred, parent proto.InodeID, name string) (client.Attr, error) {
-	if strings.HasPrefix(name, "hang") {
-		<-ctx.Done()
-		return client.Attr{}, proto.Interrupted
+	if name == "hang" {
+		m.hanging()
+		select {
+		case <-ctx.Done():
+			return client.Attr{}, proto.Interrupted
+		case <-m.release:
+		}
 	}
 	dir, err := m.lock(parent)
 	if err != nil {

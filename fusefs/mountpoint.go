@@ -44,8 +44,8 @@ func prepareMountpoint(path string) (string, error) {
 	return "", proto.E(proto.Busy, "mountpoint", path, "dead mounts remain there: unmount them (umount -l "+path+")")
 }
 
-// resolve makes a path absolute and free of symlinks without failing on a dead
-// mount at its end, which cannot be a symlink.
+// resolve makes a path absolute and free of symlinks. It does not fail on a dead
+// mount at its end, which EvalSymlinks cannot look at.
 func resolve(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -57,11 +57,22 @@ func resolve(path string) (string, error) {
 		return resolved, nil
 	case errors.Is(err, os.ErrNotExist):
 		return "", proto.E(proto.NotFound, "mountpoint", path, "make the folder first (mkdir -p "+path+")")
-	case errors.Is(err, unix.ENOTCONN):
-		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-		return filepath.Join(dir, filepath.Base(path)), err
+	case !errors.Is(err, unix.ENOTCONN):
+		return "", err
 	}
-	return "", err
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, filepath.Base(path))
+	target, err := os.Readlink(path)
+	switch {
+	case err != nil:
+		return path, nil // the dead mount itself
+	case filepath.IsAbs(target):
+		return resolve(target)
+	}
+	return resolve(filepath.Join(dir, target))
 }
 
 // statMountpoint asks whether there is a directory. What is mounted there may
