@@ -12,7 +12,7 @@ build:
 
 up: build
 	test/deps up
-	mkdir -p $(MOUNT)
+	@grep -q ' $(MOUNT) ' /proc/mounts || mkdir -p $(MOUNT) || { echo "make up MOUNT=~/distrifs mounts it where you may write" >&2; exit 1; }
 	bin/distrifs up --detach --mount $(MOUNT)
 
 down: build

@@ -67,6 +67,13 @@ func Start(t testing.TB, o Options) *Cluster {
 	return c
 }
 
+// Bare is a cluster without servers: it runs jobs, for tests that start the
+// programs their own way.
+func Bare(t testing.TB) *Cluster {
+	t.Helper()
+	return &Cluster{Dir: t.TempDir(), t: t}
+}
+
 // folder is where a cluster keeps everything, removed behind the test.
 func folder(t testing.TB, memory bool) string {
 	if !memory {
