@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"runtime/debug"
@@ -207,6 +208,10 @@ func TestLogging(t *testing.T) {
 	}
 	if got := strings.Join(logging.Args(), " "); got != "--log-level=warn --log-format=json" {
 		t.Errorf("Args = %q", got)
+	}
+	logging.SetLevel(slog.LevelDebug)
+	if !logging.LoggerTo(&out).Enabled(context.Background(), slog.LevelDebug) {
+		t.Error("SetLevel had no effect")
 	}
 	for _, bad := range []string{"--log-level=loud", "--log-level=info+1", "--log-format=xml"} {
 		if err := c.Flags().Parse([]string{bad}); err == nil {

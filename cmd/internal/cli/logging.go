@@ -24,6 +24,9 @@ func LogFlags(fs *pflag.FlagSet) *Logging {
 	return l
 }
 
+// SetLevel overrides --log-level for loggers made later.
+func (l *Logging) SetLevel(level slog.Level) { l.level = logLevel(level) }
+
 // Logger writes to standard error.
 func (l *Logging) Logger() *slog.Logger { return l.LoggerTo(os.Stderr) }
 
