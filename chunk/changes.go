@@ -62,7 +62,8 @@ func (s *Store) replicaState(id proto.ChunkID) *pb.ReplicaState {
 	return nil
 }
 
-// describe is nil for a replica that has no file, yet or any more.
+// describe is nil for a replica that has no file, yet or any more. One whose
+// footer cannot be read counts as of the first version.
 func (r *replica) describe() *pb.ReplicaState {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -71,7 +72,7 @@ func (r *replica) describe() *pb.ReplicaState {
 	}
 	return &pb.ReplicaState{
 		Chunk:   uint64(r.id),
-		Version: uint64(r.version),
+		Version: uint64(max(r.version, 1)),
 		Length:  uint64(r.length),
 		Unclean: r.unclean,
 		Corrupt: r.corrupt.Load() || r.lost.Load() != nil,

@@ -1,0 +1,257 @@
+package chunk
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/distrifs/distrifs/pipeline"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+const (
+	callTimeout = 5 * time.Second // for an answer of the master
+	minBackoff  = 100 * time.Millisecond
+	maxBackoff  = 3 * time.Second
+
+	maxChanged = 10_000 // replicas in one heartbeat
+	maxResults = 1000   // results in one heartbeat
+)
+
+type agentOptions struct {
+	master  string // host:port
+	address string // of the data plane, as others reach it
+	version string // of the software
+	dial    func(ctx context.Context, address string) (net.Conn, error)
+	read    func(ctx context.Context, r pipeline.ReadRequest, dst []byte) (int, error)
+	forget  func(chunk uuid.UUID) // told after a replica was removed or replaced
+	log     *slog.Logger
+}
+
+// agent talks to the master: it registers, then keeps a heartbeat stream, reports
+// what the store holds, and carries out the orders that come back.
+type agent struct {
+	agentOptions
+	store    *Store
+	sequence atomic.Uint64 // of heartbeats and reports of this incarnation (L5)
+	joined   bool          // a master has taken us in since the start
+}
+
+func newAgent(store *Store, o agentOptions) *agent {
+	return &agent{agentOptions: o, store: store}
+}
+
+// run keeps a session with the master until ctx ends. It fails only when the first
+// master that answers is another cluster's.
+func (a *agent) run(ctx context.Context) error {
+	conn, err := grpc.NewClient("passthrough:///"+a.master,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(a.dial),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: minBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxBackoff},
+			MinConnectTimeout: callTimeout,
+		}))
+	if err != nil {
+		return &proto.Error{Kind: proto.Invalid, Op: "connect to master", Subject: a.master, Err: err}
+	}
+	defer conn.Close()
+	nodes := pb.NewDataNodesClient(conn)
+	delay := minBackoff
+	for {
+		began := time.Now()
+		err := a.session(ctx, nodes)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, proto.WrongCluster) && !a.joined {
+			return err
+		}
+		if time.Since(began) > maxBackoff { // it had worked
+			delay = minBackoff
+		}
+		a.log.Warn("no session with the master: trying again", "master", a.master, "in", delay, "error", err)
+		select {
+		case <-time.After(delay + rand.N(delay)):
+		case <-ctx.Done():
+			return nil
+		}
+		delay = min(2*delay, maxBackoff)
+	}
+}
+
+// terms are what the master answered to the registration.
+type terms struct {
+	heartbeat time.Duration
+	deadAfter time.Duration
+	report    time.Duration
+	buckets   uint32
+}
+
+// session registers and stays until something breaks; the error is never nil.
+func (a *agent) session(ctx context.Context, nodes pb.DataNodesClient) error {
+	t, err := a.register(ctx, nodes)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	stream, err := nodes.Heartbeat(ctx)
+	if err != nil {
+		return proto.FromStatus(err)
+	}
+	s := &session{agent: a, terms: t, nodes: nodes, stream: stream, answered: make(chan struct{}, 1), orders: make(chan *pb.NodeCommand, maxOrders), copies: make(chan *pb.NodeCommand, maxCopies)}
+	group.Go(func() error { return s.beat(ctx) })
+	group.Go(func() error { return s.receive() })
+	group.Go(func() error { return s.watch(ctx) })
+	group.Go(func() error { return s.reports(ctx) })
+	for range orderWorkers {
+		group.Go(func() error { return s.work(ctx, s.orders) })
+	}
+	for range copyWorkers {
+		group.Go(func() error { return s.work(ctx, s.copies) })
+	}
+	return group.Wait()
+}
+
+func (a *agent) register(ctx context.Context, nodes pb.DataNodesClient) (terms, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	request := &pb.RegisterDataNodeRequest{
+		Incarnation: a.store.incarnation,
+		Address:     a.address,
+		Version:     a.version,
+		Chunks:      uint64(a.store.count()),
+		Disks:       a.store.disks(),
+		Instance:    a.store.instance.String(),
+	}
+	if m := a.store.membership.Load(); m != nil {
+		request.Cluster, request.Node, request.Epoch = m.cluster.String(), uint32(m.node), uint64(m.epoch)
+	}
+	reply, err := nodes.RegisterDataNode(ctx, request)
+	if err != nil {
+		return terms{}, proto.FromStatus(err)
+	}
+	cluster, err := proto.ParseClusterID(reply.Cluster)
+	if err != nil {
+		return terms{}, err
+	}
+	if reply.HeartbeatMs == 0 || reply.DeadAfterMs == 0 || reply.ReportMs == 0 || reply.Buckets == 0 || reply.Buckets > maxBuckets {
+		return terms{}, proto.E(proto.Malformed, "register with", a.master, "the master's answer lacks intervals or buckets")
+	}
+	if err := a.store.join(cluster, proto.NodeID(reply.Node), reply.ChunkSize, proto.Epoch(reply.Epoch)); err != nil {
+		return terms{}, err
+	}
+	a.joined = true
+	a.log.Info("registered with the master", "master", a.master, "cluster", reply.Cluster, "node", reply.Node, "epoch", reply.Epoch)
+	milliseconds := func(ms uint32) time.Duration { return time.Duration(ms) * time.Millisecond }
+	return terms{milliseconds(reply.HeartbeatMs), milliseconds(reply.DeadAfterMs), milliseconds(reply.ReportMs), reply.Buckets}, nil
+}
+
+// session is one stream to the master and what belongs to it. What is not done
+// when it breaks is dropped: the master asks again, and hears a full report.
+type session struct {
+	*agent
+	terms
+	nodes    pb.DataNodesClient
+	stream   grpc.BidiStreamingClient[pb.HeartbeatRequest, pb.NodeCommand]
+	answered chan struct{} // has one when the master was heard of
+	orders   chan *pb.NodeCommand
+	copies   chan *pb.NodeCommand
+
+	mu      sync.Mutex // protects results
+	results []*pb.CommandResult
+}
+
+// beat sends heartbeats: one every interval, and at once when something is urgent.
+func (s *session) beat(ctx context.Context) error {
+	ticker := time.NewTicker(s.heartbeat)
+	defer ticker.Stop()
+	for {
+		request, more := s.compose()
+		if err := s.stream.Send(request); err != nil {
+			return proto.E(proto.Unavailable, "heartbeat to", s.master, "the stream broke")
+		}
+		if more {
+			continue
+		}
+		select {
+		case <-ticker.C:
+		case <-s.store.changes.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// compose builds the next heartbeat; more: it could not hold everything.
+func (s *session) compose() (request *pb.HeartbeatRequest, more bool) {
+	request = &pb.HeartbeatRequest{
+		Node:        uint32(s.store.membership.Load().node),
+		Incarnation: s.store.incarnation,
+		Sequence:    s.sequence.Add(1), // before the replicas are looked at (L5)
+		Disks:       s.store.disks(),
+		Chunks:      uint64(s.store.count()),
+		Load:        uint32(s.store.load.Load()),
+	}
+	s.mu.Lock()
+	n := min(len(s.results), maxResults)
+	request.Results, s.results = s.results[:n:n], s.results[n:]
+	more = len(s.results) > 0
+	s.mu.Unlock()
+	ids, left := s.store.changes.take(maxChanged)
+	for _, id := range ids {
+		if state := s.store.replicaState(id); state != nil {
+			request.Changed = append(request.Changed, state)
+		} else {
+			request.Removed = append(request.Removed, uint64(id))
+		}
+	}
+	return request, more || left
+}
+
+// receive takes what the master sends.
+func (s *session) receive() error {
+	for {
+		command, err := s.stream.Recv()
+		if err != nil {
+			return proto.FromStatus(err)
+		}
+		select {
+		case s.answered <- struct{}{}:
+		default:
+		}
+		switch command.Command.(type) {
+		case *pb.NodeCommand_Acknowledge:
+		case *pb.NodeCommand_Register:
+			return proto.E(proto.Unavailable, "heartbeat to", s.master, "the master asks to register again")
+		case *pb.NodeCommand_Copy:
+			s.queue(s.copies, command)
+		default:
+			s.queue(s.orders, command)
+		}
+	}
+}
+
+// watch ends the session when the master has been silent for too long.
+func (s *session) watch(ctx context.Context) error {
+	for {
+		select {
+		case <-s.answered:
+		case <-time.After(s.deadAfter):
+			return proto.E(proto.Timeout, "heartbeat to", s.master, "the master does not answer")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

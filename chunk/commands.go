@@ -1,0 +1,120 @@
+package chunk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/distrifs/distrifs/pipeline"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+const (
+	orderWorkers = 8
+	copyWorkers  = 4
+	maxOrders    = 4096 // orders that wait for a worker
+	maxCopies    = 1024 // copies that wait for a worker
+)
+
+// queue never blocks: an order that finds no room is answered with Busy.
+func (s *session) queue(lane chan<- *pb.NodeCommand, command *pb.NodeCommand) {
+	select {
+	case lane <- command:
+	default:
+		s.answer(&pb.CommandResult{Id: command.Id, Failure: proto.ToFailure(proto.E(proto.Busy, "queue order", "", "too many are waiting"))})
+	}
+}
+
+func (s *session) work(ctx context.Context, lane <-chan *pb.NodeCommand) error {
+	for {
+		select {
+		case command := <-lane:
+			s.answer(s.carryOut(ctx, command))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// answer has a result sent with a heartbeat at once.
+func (s *session) answer(result *pb.CommandResult) {
+	s.mu.Lock()
+	s.results = append(s.results, result)
+	s.mu.Unlock()
+	s.store.changes.kick()
+}
+
+func (s *session) carryOut(ctx context.Context, command *pb.NodeCommand) *pb.CommandResult {
+	chunk, err := s.do(ctx, command)
+	if err != nil {
+		s.log.Warn("order of the master failed", "order", fmt.Sprintf("%T", command.Command), "chunk", chunk, "error", err)
+	}
+	return &pb.CommandResult{Id: command.Id, Failure: proto.ToFailure(err), State: s.store.replicaState(chunk)}
+}
+
+// do carries out one order, unless a later master has given orders already.
+func (s *session) do(ctx context.Context, command *pb.NodeCommand) (proto.ChunkID, error) {
+	epoch := proto.Epoch(command.Epoch)
+	obeyErr := s.store.obey(epoch)
+	switch c := command.Command.(type) {
+	case *pb.NodeCommand_SetVersion:
+		id := proto.ChunkID(c.SetVersion.Chunk)
+		if obeyErr != nil {
+			return id, obeyErr
+		}
+		return id, s.store.SetVersion(id, proto.Version(c.SetVersion.Version), c.SetVersion.Create)
+	case *pb.NodeCommand_Delete:
+		id := proto.ChunkID(c.Delete.Chunk)
+		if obeyErr != nil {
+			return id, obeyErr
+		}
+		err := s.store.Delete(id, proto.Version(c.Delete.Version), epoch)
+		if err == nil {
+			s.log.Info("replica deleted by order of the master", "chunk", id, "version", c.Delete.Version, "reason", c.Delete.Reason)
+			s.forgetChunk(id)
+		}
+		return id, err
+	case *pb.NodeCommand_Copy:
+		id := proto.ChunkID(c.Copy.Chunk)
+		if obeyErr != nil {
+			return id, obeyErr
+		}
+		return id, s.copy(ctx, id, c.Copy)
+	default:
+		return 0, proto.E(proto.NotSupported, "obey", fmt.Sprintf("%T", command.Command), "this chunkserver does not know the order: update it")
+	}
+}
+
+// copy tries the sources in order.
+func (s *session) copy(ctx context.Context, id proto.ChunkID, order *pb.CopyChunk) error {
+	m := s.store.membership.Load()
+	version := proto.Version(order.Version)
+	var errs []error
+	for _, source := range order.Sources {
+		if source.Address == "" || proto.NodeID(source.Node) == m.node {
+			continue
+		}
+		from := pipeline.Hop{Node: proto.NodeID(source.Node), Address: source.Address}
+		err := s.store.Copy(ctx, id, version, func(ctx context.Context, off uint64, dst []byte) (int, error) {
+			return s.read(ctx, pipeline.ReadRequest{Chunk: m.cluster.ChunkUUID(id), Version: version, Offset: off, From: from}, dst)
+		})
+		if err == nil {
+			s.log.Info("replica copied by order of the master", "chunk", id, "version", version, "from", source.Address)
+			s.forgetChunk(id)
+			return nil
+		}
+		errs = append(errs, err)
+		if kind := proto.KindOf(err); kind == proto.NoSpace || ctx.Err() != nil {
+			break // no other source helps
+		}
+	}
+	if len(errs) == 0 {
+		return proto.E(proto.Invalid, "copy", fmt.Sprintf("chunk %v", id), "the order names no source that can be reached")
+	}
+	return &proto.Error{Kind: proto.KindOf(errs[len(errs)-1]), Op: "copy", Subject: fmt.Sprintf("chunk %v version %d", id, version), Err: errors.Join(errs...)}
+}
+
+func (s *session) forgetChunk(id proto.ChunkID) {
+	s.forget(s.store.membership.Load().cluster.ChunkUUID(id))
+}
