@@ -5,12 +5,49 @@
 // # Words
 //
 //   - session: this client's presence at the master; see session.go.
-//   - slot: one change under way at the master; see slots.go.
+//   - slot: the right to one change under way at the master; see slots.go.
 //   - inode: the state that all open files of one inode of this client share.
-//   - run: a contiguous range of unwritten bytes within one 1 MiB piece of a
-//     chunk; see runs.go.
 //   - piece: an aligned range of 1 MiB, the unit of read-ahead and of runs.
-//   - window: how many bytes of a chunk may be on their way at once.
+//   - run: a contiguous range of unwritten bytes within one piece of a chunk. It
+//     gathers, is sealed, is sent, and is kept until its whole chain has it.
+//   - stream: the way of the runs of one inode to one chunk; see writer.go.
+//   - window: how many bytes of a stream may be on their way at once.
+//   - location: where a chunk is, and at which version.
 //
-// All errors are *proto.Error.
+// # Invariants
+//
+//   - A byte taken over by WriteAt is either in a run, or on every replica of
+//     its chain, or an error sticks to every file open of its inode (L10).
+//   - Runs of one chunk reach the chain in the order in which they were sealed,
+//     also after the chain was replaced.
+//   - A commit names only bytes and chunks that whole chains have acknowledged.
+//   - The size of a file, as seen here, is the greater one of the master's and
+//     where unwritten or uncommitted bytes end. Nothing is read beyond it.
+//   - A change at the master keeps its slot and sequence through all retries.
+//     Whatever its outcome, it is carried out at most once.
+//   - Read-ahead and unwritten data never exceed ReadBuffer and WriteBuffer.
+//   - A pooled buffer belongs to one run or one piece, which releases it (L12).
+//
+// # Locks
+//
+// In this order; what is further down may be taken while what is further up is
+// held, never the other way round:
+//
+//	inode.writing     one write or truncation; held across calls to servers
+//	inode.committing  one sync, commit or change of size or time; likewise
+//	Client.inodesMu   which inodes are open
+//	inode.mu          all state of one inode; never held while waiting for a
+//	                  server (inode.wait lets it go)
+//	sessions.mu, locations.mu, health.mu, readAhead.mu: leaves
+//
+// # What may block
+//
+// Every call that asks the master blocks while it is away, at most IOTimeout,
+// and is interrupted by its context; a change that was sent is answered within a
+// second of the interrupt, for it may have been carried out. Writes block when
+// WriteBuffer is full, until chains acknowledge. Reads block until a replica
+// answers. Streams and read-ahead work in goroutines of their own; a stream has
+// one while it has sealed runs, a file has one for each piece being read ahead.
+//
+// All errors are *proto.Error, but for io.EOF.
 package client

@@ -1,0 +1,278 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/distrifs/distrifs/pipeline"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+const (
+	commitChunks = 4096 // in one request
+	syncParallel = 8    // chains that are synced at once
+)
+
+// flush waits until all that was written so far is on its whole chains, syncs
+// the chains if asked, and has the master commit size, chunks and time (G1).
+// Failures of writing stick to the files; what is returned are interrupts.
+func (i *inode) flush(ctx context.Context, sync bool) error {
+	i.mu.Lock()
+	if !i.unfinished(sync) {
+		i.mu.Unlock()
+		return nil
+	}
+	err := i.drain(ctx, sync)
+	i.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := i.committing.acquire(ctx, "flush"); err != nil {
+		return err
+	}
+	defer i.committing.release()
+	if sync {
+		if err := i.syncChains(ctx); err != nil {
+			return err
+		}
+	}
+	return i.commit(ctx)
+}
+
+// unfinished tells whether a flush has anything to do; i.mu is held.
+func (i *inode) unfinished(sync bool) bool {
+	if i.mtimeDirty || i.ackedEnd > 0 {
+		return true
+	}
+	for _, st := range i.streams {
+		if st.gathering != nil || len(st.kept) > 0 || st.uncommitted || sync && st.syncedSeq < st.ackedSeq {
+			return true
+		}
+	}
+	return false
+}
+
+// drain waits until what was written so far is acknowledged or has failed.
+// i.mu is held, and let go while waiting.
+func (i *inode) drain(ctx context.Context, sync bool) error {
+	last := i.sealAll(sync)
+	return i.wait(ctx, "flush", func() bool {
+		for _, st := range i.streams {
+			if len(st.kept) > 0 && st.kept[0].seq <= last {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// syncChains puts the chunks that were written since the last sync on stable
+// storage on all their replicas. The committing token is held.
+func (i *inode) syncChains(ctx context.Context) error {
+	var streams []*stream
+	i.mu.Lock()
+	for _, st := range i.streams {
+		if st.syncedSeq < st.ackedSeq && st.loc.chunk != 0 {
+			streams = append(streams, st)
+		}
+	}
+	i.mu.Unlock()
+	var group errgroup.Group
+	group.SetLimit(syncParallel)
+	for _, st := range streams {
+		group.Go(func() error { return st.sync(ctx) })
+	}
+	return group.Wait()
+}
+
+// sync puts a chunk on stable storage. A chain that fails at it is never asked
+// again and believed (L9): the master replaces it first. An interrupt is
+// returned, a failure sticks to the files.
+func (st *stream) sync(ctx context.Context) error {
+	i := st.ino
+	p := i.c.newPatience(ctx)
+	defer p.cancel()
+	for {
+		i.mu.Lock()
+		loc, target := st.loc, st.ackedSeq
+		done := st.syncedSeq >= target || loc.chunk == 0
+		i.mu.Unlock()
+		if done {
+			return nil
+		}
+		err := i.c.syncChain(p.ctx, loc)
+		if err == nil {
+			i.mu.Lock()
+			if st.loc.chunk == loc.chunk && st.loc.version == loc.version {
+				st.syncedSeq = max(st.syncedSeq, target)
+			}
+			i.mu.Unlock()
+			continue
+		}
+		if ctx.Err() != nil {
+			return interrupted(ctx, "sync")
+		}
+		next, err := i.c.replaceChain(p, i.id, st.index, loc, err)
+		if ctx.Err() != nil {
+			return interrupted(ctx, "sync")
+		}
+		i.mu.Lock()
+		if err != nil {
+			st.syncedSeq = max(st.syncedSeq, target) // said once, then not again
+			i.fail(asWriteError(err, st.subject()))
+			i.mu.Unlock()
+			return nil
+		}
+		st.moveTo(next)
+		i.mu.Unlock()
+	}
+}
+
+func (c *Client) syncChain(ctx context.Context, loc location) error {
+	if node, ok := loc.silentNode(); ok {
+		return &pipeline.ChainError{Err: proto.E(proto.ChainBroken, "sync", "chunk "+loc.chunk.String(), "the master does not know where a replica is"), FailedNode: node}
+	}
+	return c.data.Sync(ctx, c.cluster.ChunkUUID(loc.chunk), loc.version, loc.chain)
+}
+
+// proposal is what one Commit tells the master.
+type proposal struct {
+	size    uint64
+	streams []*stream
+	chunks  []uint64
+	mtime   time.Time
+	writer  Cred
+	content uint64
+	last    bool // nothing is left for another one
+}
+
+// propose collects what the master does not know; ok is false if that is nothing.
+// i.mu is held.
+func (i *inode) propose() (p proposal, ok bool) {
+	p.last = true
+	for _, st := range i.streams {
+		if !st.uncommitted {
+			continue
+		}
+		if len(p.chunks) == commitChunks {
+			p.last = false
+			break
+		}
+		p.streams = append(p.streams, st)
+		p.chunks = append(p.chunks, uint64(st.loc.chunk))
+	}
+	p.writer = i.writer
+	p.mtime = i.attr.Mtime // as it is: it may have been set after the last write
+	if p.last {            // size and time become visible when all chunks are
+		p.size = uint64(i.ackedEnd)
+		p.content = i.content
+		if i.mtimeDirty {
+			p.mtime = i.mtime
+		}
+	}
+	return p, len(p.chunks) > 0 || p.size > 0 || i.mtimeDirty
+}
+
+// commit tells the master what was written. The committing token is held. A
+// failure sticks to the files; an interrupt is returned.
+func (i *inode) commit(ctx context.Context) error {
+	for {
+		i.mu.Lock()
+		p, ok := i.propose()
+		i.mu.Unlock()
+		if !ok {
+			return nil
+		}
+		reply, err := i.sendCommit(ctx, p)
+		if proto.KindOf(err) == proto.NotFound && i.forgetFreed(ctx, p) {
+			continue
+		}
+		if err != nil && ctx.Err() != nil {
+			return interrupted(ctx, "commit")
+		}
+		i.mu.Lock()
+		i.committed(p, err)
+		i.mu.Unlock()
+		if err != nil {
+			return nil
+		}
+		i.c.learnOwn(reply.Attr)
+		if i.settle(); p.last {
+			return nil
+		}
+	}
+}
+
+func (i *inode) sendCommit(ctx context.Context, p proposal) (*pb.AttrReply, error) {
+	reply, _, err := change(ctx, i.c, p.writer, "commit", inodeName(i.id), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
+		return i.c.master.Commit(ctx, &pb.CommitRequest{
+			Caller: who, Inode: uint64(i.id), Size: p.size, Chunks: p.chunks, Mtime: timeChange(p.mtime),
+		})
+	})
+	return reply, err
+}
+
+// forgetFreed is called when a chunk to be committed is not the file's any more:
+// another client cut it off after it was written. It tells whether one was found,
+// so that the rest can be committed.
+func (i *inode) forgetFreed(ctx context.Context, p proposal) (found bool) {
+	i.c.locations.dropFrom(i.id, 0)
+	for k, st := range p.streams {
+		loc, err := i.c.locate(ctx, i.id, st.index)
+		if err != nil {
+			return false
+		}
+		if uint64(loc.chunk) != p.chunks[k] {
+			i.mu.Lock()
+			if uint64(st.loc.chunk) == p.chunks[k] {
+				st.loc, st.made, st.uncommitted = location{}, false, false
+			}
+			i.mu.Unlock()
+			found = true
+		}
+	}
+	return found
+}
+
+// committed notes the outcome of a commit. What the master refused for good is
+// not sent again: the error says that it is lost. i.mu is held.
+func (i *inode) committed(p proposal, err error) {
+	if err != nil {
+		i.fail(err)
+		if kind := proto.KindOf(err); transient(kind) {
+			return // it may succeed yet
+		}
+	}
+	for _, st := range p.streams {
+		st.uncommitted = false
+		if err == nil {
+			st.loc.committed = true
+			i.c.locations.put(i.id, st.index, st.loc)
+		}
+		i.prune(st)
+	}
+	if !p.last {
+		return
+	}
+	if i.content == p.content {
+		i.mtimeDirty = false
+	}
+	if i.ackedEnd == int64(p.size) {
+		i.ackedEnd = 0
+	}
+	if err != nil {
+		i.recountEnd()
+	}
+}
+
+// settle forgets the local end of the file where the master's reaches as far.
+func (i *inode) settle() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.end <= int64(i.attr.Size) {
+		i.end = 0
+	}
+}

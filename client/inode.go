@@ -1,0 +1,195 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// token is a lock that is held across calls to servers; waiting for it can be interrupted.
+type token chan struct{}
+
+func newToken() token { return make(token, 1) }
+
+func (t token) acquire(ctx context.Context, op string) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return interrupted(ctx, op)
+	}
+}
+
+func (t token) release() { <-t }
+
+func interrupted(ctx context.Context, op string) error {
+	return &proto.Error{Kind: proto.KindOf(ctx.Err()), Op: op}
+}
+
+// inode is what all open files of one inode of this client share: its size, its
+// unwritten data and its errors. The package comment has the order of locks.
+type inode struct {
+	c    *Client
+	id   proto.InodeID
+	refs int // holders; c.inodesMu
+
+	writing    token // one write or truncation at a time
+	committing token // one commit, sync or truncation at a time
+
+	mu      sync.Mutex
+	changed *sync.Cond // of streams and failures
+
+	files  map[*File]struct{}
+	attr   Attr      // as the master answered last
+	attrAt time.Time // when; zero: never
+
+	end        int64     // where unwritten and uncommitted bytes end; 0: there are none
+	ackedEnd   int64     // the same of those that are on their whole chains
+	mtime      time.Time // of the last write
+	mtimeDirty bool      // the master does not know mtime
+	writer     Cred      // who wrote last: the master takes set-user-id bits off on that account
+	content    uint64    // raised when bytes may differ from what was read ahead
+
+	streams    map[uint64]*stream // chunks with something unwritten, uncommitted or unsynced, by index
+	sealed     uint64             // runs sealed so far: the seq of the last
+	lastWrite  int64              // where the last write ended: to recognise sequential writers
+	nextAssign uint64             // index behind the last chunks assigned
+	ahead      uint32             // chunks to assign ahead when a writer goes on there
+	delayed    bool               // a timer runs that will seal what gathers
+
+	failure  error  // the last error of writing
+	failures uint64 // how many there were
+	lost     error  // the inode is gone at the master
+}
+
+// acquire finds or makes the state of an inode and holds it until giveBack.
+func (c *Client) acquire(id proto.InodeID) *inode {
+	c.inodesMu.Lock()
+	defer c.inodesMu.Unlock()
+	i := c.inodes[id]
+	if i == nil {
+		i = &inode{
+			c: c, id: id,
+			writing: newToken(), committing: newToken(),
+			files:   map[*File]struct{}{},
+			streams: map[uint64]*stream{},
+		}
+		i.changed = sync.NewCond(&i.mu)
+		c.inodes[id] = i
+	}
+	i.refs++
+	return i
+}
+
+// giveBack lets the state of an inode go. The last holder drops it with what
+// could not be written, which has been reported, and releases the master's opens.
+// An open that is under way is a holder too: its count is not given back.
+func (c *Client) giveBack(i *inode) {
+	c.inodesMu.Lock()
+	defer c.inodesMu.Unlock()
+	if i.refs--; i.refs > 0 {
+		return
+	}
+	delete(c.inodes, i.id)
+	i.mu.Lock()
+	i.abandon()
+	i.mu.Unlock()
+	c.sessions.close(i.id)
+}
+
+// lookupOpen finds the state of an inode, if there is one.
+func (c *Client) lookupOpen(id proto.InodeID) *inode {
+	c.inodesMu.RLock()
+	defer c.inodesMu.RUnlock()
+	return c.inodes[id]
+}
+
+// size of the file, unwritten data included; i.mu is held.
+func (i *inode) size() int64 { return max(int64(i.attr.Size), i.end) }
+
+// absorb takes in attributes from the master unless newer ones are there; own
+// tells that a change of this client made them. i.mu is held.
+func (i *inode) absorb(attr Attr, own bool) {
+	if attr.Change < i.attr.Change && !i.attrAt.IsZero() {
+		return
+	}
+	foreign := !own && !i.attrAt.IsZero() && attr.Change != i.attr.Change
+	i.attr = attr
+	i.attrAt = time.Now()
+	if foreign && !i.c.locations.saw(i.id, attr.Change) {
+		i.content++
+	}
+}
+
+// merge puts what the master does not know yet into attributes; i.mu is held.
+func (i *inode) merge(attr Attr) Attr {
+	if size := uint64(max(i.end, 0)); size > attr.Size {
+		attr.Size = size
+		attr.Blocks = max(attr.Blocks, (size+511)/512)
+	}
+	if i.mtimeDirty {
+		attr.Mtime = i.mtime
+		if i.mtime.After(attr.Ctime) {
+			attr.Ctime = i.mtime
+		}
+	}
+	return attr
+}
+
+// forgetMtime is called when a time was set explicitly: it stands, not that of
+// the writes before it.
+func (c *Client) forgetMtime(id proto.InodeID) {
+	if i := c.lookupOpen(id); i != nil {
+		i.mu.Lock()
+		i.mtimeDirty = false
+		i.mu.Unlock()
+	}
+}
+
+// refresh asks the master for the attributes if they are older than the TTL.
+func (i *inode) refresh(ctx context.Context, ttl time.Duration) error {
+	i.mu.Lock()
+	fresh := !i.attrAt.IsZero() && time.Since(i.attrAt) < ttl
+	i.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	_, err := i.c.GetAttr(ctx, i.id)
+	return err
+}
+
+// wait blocks until ready, which is called under i.mu. Whoever makes it true
+// broadcasts i.changed. i.mu is held, and let go while waiting.
+func (i *inode) wait(ctx context.Context, op string, ready func() bool) error {
+	if ready() {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.changed.Broadcast()
+	})
+	defer stop()
+	for !ready() {
+		if ctx.Err() != nil {
+			return interrupted(ctx, op)
+		}
+		i.changed.Wait()
+	}
+	return nil
+}
+
+// fail makes an error stick to every file that is open (L10); i.mu is held.
+func (i *inode) fail(err error) {
+	i.failure = err
+	i.failures++
+	i.c.opts.Logger.Error("write failed", "inode", uint64(i.id), "error", err)
+	i.changed.Broadcast()
+}

@@ -1,0 +1,77 @@
+package client
+
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// reopen is called when a new session took the place of an expired one. Files
+// with unwritten data get an error that sticks; all are opened again, so that
+// the master keeps them when they are unlinked.
+func (c *Client) reopen() {
+	for _, i := range c.holdOpen() {
+		i.expireWrites()
+		_, err := c.sendOpen(c.background, Cred{}, i.id, unix.O_RDWR)
+		switch proto.KindOf(err) {
+		case proto.Stale, proto.NotFound:
+			i.mu.Lock()
+			i.lost = &proto.Error{Kind: proto.Stale, Op: "reopen", Subject: inodeName(i.id), Detail: "it was removed while the session was gone", Err: err}
+			i.mu.Unlock()
+		}
+		c.giveBack(i)
+	}
+}
+
+// holdOpen holds every inode that a File is open of.
+func (c *Client) holdOpen() []*inode {
+	c.inodesMu.Lock()
+	defer c.inodesMu.Unlock()
+	var open []*inode
+	for _, i := range c.inodes {
+		i.mu.Lock()
+		if len(i.files) > 0 {
+			i.refs++
+			open = append(open, i)
+		}
+		i.mu.Unlock()
+	}
+	return open
+}
+
+// releaseClosed tells the master in the background, in batches, which files are
+// not open any more.
+func (c *Client) releaseClosed() {
+	for {
+		select {
+		case <-c.sessions.releases:
+		case <-c.background.Done():
+			return
+		}
+		for c.releaseBatch() {
+		}
+	}
+}
+
+// releaseBatch sends one batch and tells whether to go on at once.
+func (c *Client) releaseBatch() bool {
+	ticket := c.sessions.ticket()
+	session, batch := c.sessions.releasable()
+	if len(batch) == 0 || c.background.Err() != nil {
+		return false
+	}
+	_, _, err := change(c.background, c, Cred{}, "release", "", func(ctx context.Context, who *pb.Caller) (*pb.ReleaseReply, error) {
+		if who.Session != uint64(session) {
+			return &pb.ReleaseReply{}, nil // those opens have gone with their session
+		}
+		return c.master.Release(ctx, &pb.ReleaseRequest{Caller: who, Closed: batch})
+	})
+	if err != nil && transient(proto.KindOf(err)) {
+		return true // whatever was counted: the next Hello sets it right
+	}
+	c.sessions.released(session, batch, ticket)
+	return true
+}

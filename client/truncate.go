@@ -1,0 +1,153 @@
+package client
+
+import (
+	"context"
+	"math"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// truncate sets the size, and whatever else set asks for. What is unwritten
+// behind the new end is dropped, the rest is written and committed first, so
+// that the truncation at the master comes after the writes before it.
+func (i *inode) truncate(ctx context.Context, cred Cred, set SetAttr) (Attr, error) {
+	if *set.Size > math.MaxInt64 {
+		return Attr{}, proto.E(proto.FileTooBig, "truncate", inodeName(i.id), "size over 2^63-1 bytes")
+	}
+	size := int64(*set.Size)
+	if err := i.writing.acquire(ctx, "truncate"); err != nil {
+		return Attr{}, err
+	}
+	defer i.writing.release()
+	if err := i.settleBefore(ctx, size); err != nil {
+		return Attr{}, err
+	}
+	if size > 0 {
+		if err := i.extendFrom(ctx, size); err != nil {
+			return Attr{}, err
+		}
+	}
+	if err := i.committing.acquire(ctx, "truncate"); err != nil {
+		return Attr{}, err
+	}
+	defer i.committing.release()
+	if _, err := i.c.sendSetAttr(ctx, cred, i.id, set); err != nil {
+		return Attr{}, err
+	}
+	return i.truncated(size), nil
+}
+
+// settleBefore drops what is unwritten behind size and finishes the rest.
+func (i *inode) settleBefore(ctx context.Context, size int64) error {
+	i.mu.Lock()
+	if i.lost != nil {
+		defer i.mu.Unlock()
+		return i.lost
+	}
+	for _, st := range i.streams {
+		st.cut(size - int64(st.index)*i.c.chunkSize)
+	}
+	i.recountEnd()
+	i.mu.Unlock()
+	return i.flush(ctx, false)
+}
+
+// cut drops what was not sent of the bytes behind end, an offset in the chunk.
+func (st *stream) cut(end int64) {
+	if r := st.gathering; r != nil && !r.cut(end) {
+		st.ino.c.free(r)
+		st.gathering = nil
+	}
+	kept := st.kept[:st.next]
+	for _, r := range st.kept[st.next:] {
+		if r.cut(end) {
+			kept = append(kept, r)
+		} else {
+			st.ino.c.free(r)
+		}
+	}
+	st.kept = kept
+	st.ino.changed.Broadcast()
+}
+
+// extendFrom zeroes the old tail if size is beyond the end, and waits for it.
+func (i *inode) extendFrom(ctx context.Context, size int64) error {
+	if err := i.refresh(ctx, i.c.CacheTTL()); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	old, before := i.size(), i.failures
+	i.mu.Unlock()
+	if size <= old {
+		return nil
+	}
+	if err := i.zeroGap(ctx, old, size); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.drain(ctx, false); err != nil {
+		return err
+	}
+	if i.failures != before {
+		return i.failure
+	}
+	return nil
+}
+
+// truncated brings what is known here in line with the new size.
+func (i *inode) truncated(size int64) Attr {
+	first := uint64((size + i.c.chunkSize - 1) / i.c.chunkSize)
+	i.c.locations.dropFrom(i.id, first)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for index, st := range i.streams {
+		if index >= first { // its chunk is freed
+			st.loc, st.made, st.uncommitted, st.syncedSeq = location{}, false, false, st.ackedSeq
+			i.prune(st)
+		}
+	}
+	i.end, i.ackedEnd = 0, 0
+	i.content++
+	return i.merge(i.attr)
+}
+
+// discard drops all that is unwritten or uncommitted. What is on its way is not
+// sent again; it is over when this returns nil.
+func (i *inode) discard(ctx context.Context) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.abandon()
+	return i.wait(ctx, "discard", func() bool {
+		for _, st := range i.streams {
+			if len(st.kept) > 0 && st.kept[0].seq <= st.abandoned {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// abandon is the part of discard that does not wait; i.mu is held.
+func (i *inode) abandon() {
+	for _, st := range i.streams {
+		st.cut(math.MinInt64 / 2)
+		st.abandoned = i.sealed
+		st.uncommitted = false
+		i.prune(st)
+	}
+	i.end, i.ackedEnd, i.mtimeDirty = 0, 0, false
+	i.content++
+}
+
+// expireWrites is called when the session is gone: what was not committed in it
+// is lost, and every open file is told (L10).
+func (i *inode) expireWrites() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.unfinished(false) {
+		return
+	}
+	i.abandon()
+	i.fail(proto.E(proto.SessionExpired, "write", inodeName(i.id), "the session ended before the data was committed"))
+}

@@ -1,0 +1,396 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/distrifs/distrifs/pipeline"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// chunkWindow is how many bytes of one chunk may be on their way at once.
+const chunkWindow = 8 << 20
+
+// stream is the way of unwritten data to one chunk. Runs are gathered, sealed,
+// sent in order while the application goes on, and kept until the whole chain
+// has them and everything sealed before them. When a chain fails, the master
+// gives another one, and all runs that are still kept are sent again, in order:
+// also those that were acknowledged behind one that failed, for what is sent
+// last must be what stands.
+//
+// A goroutine works for a stream while it has sealed runs. Everything is
+// guarded by the inode's mu.
+type stream struct {
+	ino   *inode
+	index uint64 // of the chunk in the file
+
+	gathering *run   // may still grow; nil: none
+	kept      []*run // sealed, in order; what is acknowledged leaves in front
+	next      int    // kept[:next] has been sent to the present chain
+	inflight  int    // sent, not answered
+	inWindow  int64  // bytes of those
+	working   bool   // the goroutine runs
+
+	loc         location // chunk 0: not known yet
+	made        bool     // the replicas exist: a frame with Create was acknowledged
+	uncommitted bool     // acknowledged bytes in a chunk that is not part of the file yet
+	ackedSeq    uint64   // of the last run that left in front
+	syncedSeq   uint64   // up to here on stable storage
+
+	failure   error     // why the present chain must be replaced
+	patience  *patience // since the last progress; nil: all is well
+	abandoned uint64    // runs up to this seq are not wanted any more
+}
+
+// stream finds or makes the stream of a chunk; i.mu is held.
+func (i *inode) stream(index uint64) *stream {
+	st := i.streams[index]
+	if st == nil {
+		st = &stream{ino: i, index: index}
+		i.streams[index] = st
+	}
+	return st
+}
+
+// seal ends the gathering and hands the run to the goroutine; i.mu is held.
+func (st *stream) seal() {
+	if st.gathering == nil {
+		return
+	}
+	r := st.gathering
+	st.gathering = nil
+	st.keep(r)
+}
+
+func (st *stream) keep(r *run) {
+	i := st.ino
+	i.sealed++
+	r.seq = i.sealed
+	st.kept = append(st.kept, r)
+	if !st.working {
+		st.working = true
+		i.c.workers.Go(st.work)
+	}
+	i.changed.Broadcast()
+}
+
+// work sends runs until none is kept.
+func (st *stream) work() {
+	i := st.ino
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for len(st.kept) > 0 {
+		switch {
+		case st.failure != nil && st.inflight > 0:
+			i.changed.Wait() // for the answers that are still to come
+		case st.failure != nil:
+			st.recover()
+		case st.next == len(st.kept) || st.inWindow >= chunkWindow:
+			i.changed.Wait()
+		case st.loc.chunk == 0:
+			st.findChunk()
+		default:
+			st.send()
+		}
+	}
+	st.working = false
+	i.prune(st)
+	i.changed.Broadcast()
+}
+
+// unlocked runs fn, which may block, without the lock.
+func (st *stream) unlocked(fn func()) {
+	st.ino.mu.Unlock()
+	defer st.ino.mu.Lock()
+	fn()
+}
+
+// send gives the next run to the chain.
+func (st *stream) send() {
+	c := st.ino.c
+	if node, ok := st.loc.silentNode(); ok {
+		st.failure = &pipeline.ChainError{Err: proto.E(proto.ChainBroken, "write", st.subject(), "the master does not know where a replica is"), FailedNode: node}
+		return
+	}
+	r := st.kept[st.next]
+	w := &pipeline.WriteRequest{
+		Chunk: c.cluster.ChunkUUID(st.loc.chunk), Version: st.loc.version, Offset: uint64(r.off),
+		Create: st.next == 0 && !st.made && !st.loc.committed,
+		Sync:   r.sync, Chain: st.loc.chain,
+	}
+	if r.buf != nil {
+		w.Data = r.buf[:r.n]
+	} else {
+		w.Zero = uint64(r.n)
+	}
+	st.next++
+	st.inflight++
+	st.inWindow += r.n
+	st.unlocked(func() { c.data.StartWrite(w, func(err error) { st.answered(r, err) }) })
+}
+
+// answered is the end of one frame.
+func (st *stream) answered(r *run, err error) {
+	i := st.ino
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	st.inflight--
+	st.inWindow -= r.n
+	switch {
+	case err == nil:
+		r.acked = true
+		st.made = true
+		st.retire()
+	case st.failure == nil:
+		st.failure = err
+	}
+	i.changed.Broadcast()
+}
+
+// retire lets go of what the whole chain has, in order.
+func (st *stream) retire() {
+	i := st.ino
+	for len(st.kept) > 0 && st.kept[0].acked {
+		r := st.kept[0]
+		st.kept = st.kept[1:]
+		st.next--
+		st.relax()
+		if r.seq > st.abandoned {
+			st.uncommitted = !st.loc.committed
+			if r.buf != nil {
+				i.ackedEnd = max(i.ackedEnd, int64(st.index)*i.c.chunkSize+r.end())
+			}
+		}
+		st.ackedSeq = r.seq
+		if r.sync {
+			st.syncedSeq = r.seq
+		}
+		i.c.free(r)
+	}
+}
+
+// relax is called at every progress: the budget of retries starts anew (L18).
+func (st *stream) relax() {
+	if st.patience != nil {
+		st.patience.cancel()
+		st.patience = nil
+	}
+}
+
+func (st *stream) tense() *patience {
+	if st.patience == nil {
+		st.patience = st.ino.c.newPatience(st.ino.c.background)
+	}
+	return st.patience
+}
+
+// findChunk asks for the chunk to write to.
+func (st *stream) findChunk() {
+	i := st.ino
+	ahead := i.assignAhead(st.index)
+	p := st.tense()
+	var loc location
+	var err error
+	st.unlocked(func() {
+		var ok bool
+		if loc, ok = i.c.locations.assigned(i.id, st.index); !ok {
+			loc, err = i.c.assign(p.ctx, i.id, st.index, ahead)
+		}
+	})
+	if err != nil {
+		st.giveUp(err)
+		return
+	}
+	st.loc = loc
+	st.made = loc.committed
+}
+
+// assignAhead decides how many chunks behind index to ask for: the more, the
+// longer the writer has gone on where the last answer ended. i.mu is held.
+func (i *inode) assignAhead(index uint64) uint32 {
+	if index != i.nextAssign {
+		i.ahead = 0
+	} else {
+		i.ahead = min(2*i.ahead+1, maxAssignAhead-1)
+	}
+	if index > 0 && i.streams[index-1] == nil {
+		i.ahead = 0
+	}
+	i.nextAssign = index + 1 + uint64(i.ahead)
+	return i.ahead
+}
+
+// recover replaces the chain, so that all that is kept goes out again.
+func (st *stream) recover() {
+	if st.dropAbandoned(); len(st.kept) == 0 {
+		st.failure = nil
+		return
+	}
+	i, failure, old := st.ino, st.failure, st.loc
+	p := st.tense()
+	var loc location
+	var err error
+	st.unlocked(func() { loc, err = i.c.replaceChain(p, i.id, st.index, old, failure) })
+	if err != nil {
+		st.giveUp(err)
+		return
+	}
+	st.moveTo(loc)
+	st.failure = nil
+	st.next = 0
+	for _, r := range st.kept {
+		r.acked = false
+	}
+}
+
+// moveTo takes a new location. What was synced must be synced there again.
+func (st *stream) moveTo(loc location) {
+	if loc.chunk == st.loc.chunk && loc.version < st.loc.version {
+		return
+	}
+	if loc.chunk != st.loc.chunk {
+		st.made = loc.committed
+	}
+	st.loc = loc
+	st.syncedSeq = 0
+}
+
+// giveUp drops what cannot be written and makes the error stick to the files.
+// No frame is in flight.
+func (st *stream) giveUp(err error) {
+	i := st.ino
+	st.dropAbandoned()
+	wanted := len(st.kept) > 0
+	for _, r := range st.kept {
+		i.c.free(r)
+	}
+	st.kept, st.next, st.failure = nil, 0, nil
+	st.relax()
+	if wanted {
+		i.recountEnd()
+		i.content++
+		i.fail(asWriteError(err, st.subject()))
+	}
+}
+
+func (st *stream) dropAbandoned() {
+	for len(st.kept) > 0 && st.kept[0].seq <= st.abandoned {
+		st.ino.c.free(st.kept[0])
+		st.kept = st.kept[1:]
+		st.next = max(st.next-1, 0)
+	}
+}
+
+// recountEnd finds out how far unwritten data reaches after some was dropped; i.mu is held.
+func (i *inode) recountEnd() {
+	i.end = i.ackedEnd
+	for _, st := range i.streams {
+		base := int64(st.index) * i.c.chunkSize
+		for _, r := range st.kept {
+			if r.buf != nil && r.seq > st.abandoned {
+				i.end = max(i.end, base+r.end())
+			}
+		}
+		if st.gathering != nil {
+			i.end = max(i.end, base+st.gathering.end())
+		}
+	}
+}
+
+// prune forgets a stream that has nothing left to do; i.mu is held.
+func (i *inode) prune(st *stream) {
+	idle := st.gathering == nil && len(st.kept) == 0 && !st.working
+	if idle && !st.uncommitted && (st.syncedSeq >= st.ackedSeq || len(i.files) == 0) && i.streams[st.index] == st {
+		delete(i.streams, st.index)
+	}
+}
+
+func (st *stream) subject() string {
+	if st.loc.chunk == 0 {
+		return fmt.Sprintf("%s chunk index %d", inodeName(st.ino.id), st.index)
+	}
+	return fmt.Sprintf("%s chunk %v version %d", inodeName(st.ino.id), st.loc.chunk, st.loc.version)
+}
+
+// asWriteError makes any failure of the data plane an *proto.Error.
+func asWriteError(err error, subject string) error {
+	var e *proto.Error
+	if errors.As(err, &e) && e.Op != "" {
+		return e
+	}
+	return &proto.Error{Kind: proto.KindOf(err), Op: "write", Subject: subject, Err: err}
+}
+
+// free gives a run's memory back.
+func (c *Client) free(r *run) {
+	if r.mem == nil {
+		return
+	}
+	size := int64(len(r.buf))
+	r.mem.Release()
+	r.mem, r.buf = nil, nil
+	c.writeBudget.Release(size)
+}
+
+// replaceChain finds the location that takes the place of one whose chain
+// failed: the same chunk at a higher version, another chunk, or none.
+func (c *Client) replaceChain(p *patience, ino proto.InodeID, index uint64, old location, failure error) (location, error) {
+	kind := proto.KindOf(failure)
+	if kind == proto.NoSpace {
+		return location{}, failure
+	}
+	c.locations.drop(ino, index, old)
+	subject := fmt.Sprintf("%s chunk %v version %d", inodeName(ino), old.chunk, old.version)
+	for {
+		loc, err := c.proposeChain(p.ctx, ino, index, old, kind, failure)
+		if err == nil && (loc.chunk != old.chunk || loc.version > old.version) {
+			if loc.chunk != 0 {
+				c.locations.put(ino, index, loc)
+			}
+			return loc, nil
+		}
+		if err != nil && !transient(proto.KindOf(err)) {
+			return location{}, err
+		}
+		if p.pause() != nil {
+			return location{}, p.spent("write", subject, failure)
+		}
+	}
+}
+
+// proposeChain asks once. Who was refused with a wrong version or has no
+// replica may be behind the times: then the present location comes first.
+func (c *Client) proposeChain(ctx context.Context, ino proto.InodeID, index uint64, old location, kind proto.Kind, failure error) (location, error) {
+	if kind == proto.WrongVersion || kind == proto.NoReplica {
+		loc, err := c.locateAfresh(ctx, ino, index)
+		if err != nil || loc.chunk != old.chunk || loc.version > old.version {
+			return loc, err
+		}
+	}
+	loc, err := c.reportChainFailure(ctx, ino, old, failure)
+	switch proto.KindOf(err) {
+	case proto.NotFound, proto.Stale: // the chunk is gone: perhaps the file has another now
+		return c.locateAfresh(ctx, ino, index)
+	}
+	return loc, err
+}
+
+func (c *Client) reportChainFailure(ctx context.Context, ino proto.InodeID, old location, failure error) (location, error) {
+	var failed []uint32
+	var chain *pipeline.ChainError
+	if errors.As(failure, &chain) && chain.FailedNode != 0 {
+		failed = []uint32{uint32(chain.FailedNode)}
+	}
+	reply, err := ask(ctx, c, c.cred, "report chain failure of", old.chunk.String(), func(ctx context.Context, who *pb.Caller) (*pb.ChunkLocation, error) {
+		return c.master.ReportChainFailure(ctx, &pb.ReportChainFailureRequest{
+			Caller: who, Inode: uint64(ino), Chunk: uint64(old.chunk), Version: uint64(old.version),
+			Failed: failed, Reason: failure.Error(),
+		})
+	})
+	if err != nil {
+		return location{}, err
+	}
+	return locationOf(reply), nil
+}
