@@ -27,7 +27,7 @@ import (
 //	    60    4  CRC-32C of bytes 0 to 59
 //
 // The content, which is what the Machine's Snapshot wrote, follows in pieces of
-// 256 KiB, of which the last may be shorter, and then the file ends:
+// 64 KiB, of which the last may be shorter, and then the file ends:
 //
 //	     0    4  CRC-32C of the number of the piece (8 bytes, from 0) and its bytes
 //	     4    n  bytes
@@ -39,7 +39,7 @@ const (
 	checkpointMagic   = "DFS-CKP\n"
 	checkpointVersion = 1
 	checkpointHeader  = 64
-	pieceSize         = 256 << 10
+	pieceSize         = 64 << 10
 	piecePrefix       = 4
 )
 

@@ -12,16 +12,24 @@ import (
 
 func lockName(dir string) string { return filepath.Join(dir, "lock") }
 
-// makeFolder makes a folder that is not there yet, durably.
+// makeFolder sees to it that a folder is there, durably. One that is there may
+// have been made by a start that did not get as far as syncing its name; what is
+// above it was synced before it was made.
 func makeFolder(fsys disk.FS, dir string) error {
 	_, err := fsys.Stat(dir)
+	if err == nil {
+		if err = fsys.SyncDir(filepath.Dir(dir)); errors.Is(err, fs.ErrPermission) {
+			return nil // above it nothing is ours: another made it for us
+		}
+		return err
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := makeFolder(fsys, filepath.Dir(dir)); err != nil {
 		return err
 	}
-	if err := fsys.MkdirAll(dir, 0o755); err != nil {
+	if err := fsys.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	return fsys.SyncDir(filepath.Dir(dir))
