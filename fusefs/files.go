@@ -53,14 +53,17 @@ func (s *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Ope
 func (s *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
+	now := s.now()
 	f, err := s.backend.CreateInode(ctx, s.cred(&in.Caller, in.Umask), s.inode(in.NodeId), name, in.Mode&^unix.S_IFMT, in.Flags)
 	if err != nil {
 		return status(err)
 	}
 	s.changes.Add(1)
 	h := &fileHandle{file: f, flags: in.Flags}
-	h.incapable.Store(true)
 	attr := f.Attr()
+	if attr.Ctime.Equal(attr.Btime) { // made just now, not opened after another mount made it
+		s.incapable.set(attr.Inode, now.Add(s.backend.CacheTTL()))
+	}
 	s.fillEntry(&out.EntryOut, &attr, s.backend.CacheTTL())
 	s.fillOpen(&out.OpenOut, h)
 	return fuse.OK

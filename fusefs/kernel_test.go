@@ -75,7 +75,7 @@ func (s *served) line() string {
 	return strings.TrimSuffix(line, "\n")
 }
 
-func startServing(t *testing.T, mountpoint, options string) *served {
+func startServing(t testing.TB, mountpoint, options string) *served {
 	t.Helper()
 	if _, err := os.Stat(fuseDevice); err != nil {
 		t.Fatalf("these tests mount: %v: load the module (modprobe fuse), or give the container this device", err)

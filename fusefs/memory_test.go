@@ -28,6 +28,7 @@ type memory struct {
 	release chan struct{}
 
 	pages    int         // pages that were asked for
+	xattrs   int         // extended attributes that were asked for
 	lastCred client.Cred // of the last call that had one
 	flushes  int
 	syncs    int
@@ -309,6 +310,7 @@ func (m *memory) GetXattr(ctx context.Context, cred client.Cred, ino proto.Inode
 		return nil, err
 	}
 	defer m.mu.Unlock()
+	m.xattrs++
 	value, ok := n.xattrs[name]
 	if !ok {
 		return nil, proto.NoAttr

@@ -411,29 +411,74 @@ func TestXattrSizes(t *testing.T) {
 
 func TestWritesTakePrivileges(t *testing.T) {
 	f := newFixture(t)
-	node, created := f.create("a", unix.O_RDWR)
+	now := time.Now()
+	f.now = func() time.Time { return now }
+	node, _ := f.create("a", unix.O_RDWR)
 	n := f.m.inodes[proto.InodeID(node)]
-	n.attr.Mode = unix.S_IFREG | 0o6755
-	n.xattrs[capabilityXattr] = []byte("caps")
-	f.write(created, 0, "x", 0, 0)
-	if n.attr.Mode != unix.S_IFREG|0o6755 {
-		t.Errorf("a privileged write left mode %o", n.attr.Mode)
+	arm := func(mode uint32) {
+		now = now.Add(time.Minute) // long enough for another mount to have done this
+		n.attr.Mode = unix.S_IFREG | mode
+		n.xattrs[capabilityXattr] = []byte("caps")
 	}
-	var out fuse.OpenOut
-	f.want("open", f.Open(nil, &fuse.OpenIn{InHeader: header(node), Flags: unix.O_RDWR}, &out), 0)
-	f.write(out.Fh, 0, "x", 0, fuse.WRITE_KILL_SUIDGID)
-	if _, ok := n.xattrs[capabilityXattr]; ok || n.attr.Mode != unix.S_IFREG|0o755 {
-		t.Errorf("an unprivileged write left mode %o, capabilities %v", n.attr.Mode, ok)
+	expect := func(what string, mode uint32) {
+		t.Helper()
+		if _, ok := n.xattrs[capabilityXattr]; ok || n.attr.Mode != unix.S_IFREG|mode {
+			t.Errorf("%s left mode %o, capabilities %v", what, n.attr.Mode, ok)
+		}
 	}
-	n.attr.Mode = unix.S_IFREG | 0o6745 // set-group-id without group execution marks mandatory locking
-	n.xattrs[capabilityXattr] = []byte("caps")
+	open := func(flags uint32, in fuse.OpenIn) uint64 {
+		var out fuse.OpenOut
+		in.NodeId, in.Flags = node, flags
+		f.want("open", f.Open(nil, &in, &out), 0)
+		return out.Fh
+	}
+	arm(0o6755)
+	f.write(open(unix.O_RDWR, fuse.OpenIn{}), 0, "x", 0, 0)
+	expect("a privileged write", 0o6755)
+	arm(0o6755)
+	f.write(open(unix.O_RDWR, fuse.OpenIn{}), 0, "x", 0, fuse.WRITE_KILL_SUIDGID)
+	expect("an unprivileged write", 0o755)
+	arm(0o6755)
+	open(unix.O_RDWR|unix.O_TRUNC, fuse.OpenIn{Mode: fuse.OPEN_KILL_SUIDGID})
+	expect("an open that truncates", 0o755)
+	arm(0o6745) // set-group-id without group execution marks mandatory locking
 	set := &fuse.SetAttrIn{}
 	set.NodeId, set.Valid = node, fuse.FATTR_SIZE|fuse.FATTR_KILL_SUIDGID
 	var attr fuse.AttrOut
 	f.want("truncate", f.SetAttr(nil, set, &attr), 0)
-	if _, ok := n.xattrs[capabilityXattr]; ok || n.attr.Mode != unix.S_IFREG|0o2745 || attr.Mode != n.attr.Mode {
-		t.Errorf("a truncation left mode %o (answered %o), capabilities %v", n.attr.Mode, attr.Mode, ok)
+	expect("a truncation", 0o2745)
+	if attr.Mode != n.attr.Mode {
+		t.Errorf("a truncation answered mode %o", attr.Mode)
 	}
+}
+
+func TestNewFilesAreKnownToHaveNoCapabilities(t *testing.T) {
+	f := newFixture(t)
+	now := time.Now()
+	f.now = func() time.Time { return now }
+	node, fh := f.create("a", unix.O_RDWR)
+	h := header(node)
+	get := func(want syscall.Errno, asked int) {
+		t.Helper()
+		f.m.xattrs = 0
+		_, status := f.GetXAttr(nil, &h, capabilityXattr, make([]byte, 10))
+		f.want("get capabilities", status, want)
+		if f.m.xattrs != asked {
+			t.Errorf("the master was asked %d times, want %d", f.m.xattrs, asked)
+		}
+	}
+	get(syscall.ENODATA, 0)
+	f.write(fh, 0, "x", 0, 0)
+	get(syscall.ENODATA, 0)
+	now = now.Add(time.Second)
+	get(syscall.ENODATA, 1)
+	get(syscall.ENODATA, 0)
+	f.want("set", f.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: h}, capabilityXattr, []byte("caps")), 0)
+	get(0, 1)
+	f.want("remove", f.RemoveXAttr(nil, &h, capabilityXattr), 0)
+	now = now.Add(time.Second)
+	f.m.inodes[proto.InodeID(node)].xattrs[capabilityXattr] = []byte("caps") // by another mount
+	get(0, 1)
 }
 
 func TestStatFsAndStatx(t *testing.T) {

@@ -17,7 +17,7 @@ func (s *fileSystem) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name st
 	}
 	ctx := s.begin(cancel, in)
 	defer ctx.end()
-	value, err := s.backend.GetXattr(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name)
+	value, err := s.getXattr(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name)
 	if err != nil {
 		return 0, status(err)
 	}
@@ -55,7 +55,12 @@ func (s *fileSystem) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name 
 	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
-	return s.changed(s.backend.SetXattr(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name, value, in.Flags))
+	ino := s.inode(in.NodeId)
+	err := s.backend.SetXattr(ctx, s.cred(&in.Caller, 0), ino, name, value, in.Flags)
+	if name == capabilityXattr {
+		s.incapable.clear(ino)
+	}
+	return s.changed(err)
 }
 
 // RemoveXAttr implements fuse.RawFileSystem.

@@ -1,4 +1,3 @@
-// Command distrifs-mount mounts a DistriFS cluster, or a folder of it, through FUSE.
 package main
 
 import (
