@@ -177,7 +177,10 @@ func TestXattrs(t *testing.T) {
 			t.Errorf("%s = %d bytes, %v", name, len(got), kind)
 		}
 	}
-	names := func(cred Cred) string { list, _ := f.ListXattr(ino, cred); return string(bytes.Join(list, []byte(" "))) }
+	names := func(cred Cred) string {
+		list, _ := f.ListXattr(ino, cred)
+		return string(bytes.Join(list, []byte(" ")))
+	}
 	if got := names(alice); got != "security.s user.a user.b user.c" {
 		t.Errorf("alice sees %q", got)
 	}
@@ -217,4 +220,19 @@ func TestXattrs(t *testing.T) {
 		}
 	}
 	reload(t, f.State)
+}
+
+func TestChangeCounterGrowsBeyond32Bits(t *testing.T) {
+	f := newFixture(t)
+	ino := f.make(root, top, "f", typeFile)
+	f.inodes.mut(ino.Slot()).change = 1<<32 - 1
+	for want := range uint64(3) {
+		r := f.ok(&SetAttr{Header: f.header(root), Inode: ino, Set: SetAtimeNow})
+		if r.Attr.Change != 1<<32+want {
+			t.Fatalf("change %d", r.Attr.Change)
+		}
+	}
+	if a, _ := reload(t, f.State).Attr(ino); a.Change != 1<<32+2 {
+		t.Errorf("after a checkpoint: %d", a.Change)
+	}
 }

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -126,6 +125,7 @@ func BenchmarkTenMillionFilesCreate(b *testing.B) {
 func BenchmarkTenMillionFilesCheckpoint(b *testing.B) {
 	s := tenMillion(b)
 	var hold, slowest, write time.Duration
+	var over, commands int
 	var size int64
 	for range b.N {
 		start := time.Now()
@@ -143,13 +143,19 @@ func BenchmarkTenMillionFilesCheckpoint(b *testing.B) {
 			default:
 				before := time.Now()
 				s.Apply(0, &SetAttr{Inode: big.dirs[i*7919%len(big.dirs)], Set: SetMtime, Mtime: Time{Sec: int64(i)}})
-				slowest = max(slowest, time.Since(before))
+				took := time.Since(before)
+				slowest = max(slowest, took)
+				commands++
+				if took > 20*time.Millisecond {
+					over++
+				}
 			}
 		}
 		write += time.Since(start)
 	}
 	b.ReportMetric(float64(hold.Microseconds())/1000, "snapshot-hold-ms")
 	b.ReportMetric(float64(slowest.Microseconds())/1000, "slowest-command-ms")
+	b.ReportMetric(float64(over)/float64(commands)*1e6, "over-20ms-ppm")
 	b.ReportMetric(write.Seconds()/float64(b.N), "write-s")
 	b.ReportMetric(float64(size)/(1<<20), "checkpoint-MiB")
 }
@@ -186,8 +192,5 @@ func BenchmarkDecode(b *testing.B) {
 		if _, err := Decode(OpMake, payload); err != nil {
 			b.Fatal(err)
 		}
-	}
-	if len(payload) < binary.Size(uint64(0)) {
-		b.Fatal("no payload")
 	}
 }

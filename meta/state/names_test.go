@@ -238,7 +238,7 @@ func TestRename(t *testing.T) {
 	f.ok(&Link{Header: f.header(root), Inode: file, Parent: b, Name: []byte("same")})
 	theirs := f.make(root, top, "theirs", typeDir|0o1777)
 	f.make(alice, theirs, "hers", typeFile)
-	fixed := f.make(alice, theirs, "fixed", typeDir|0o555)
+	f.make(alice, theirs, "fixed", typeDir|0o555)
 	f.make(bob, a, "his", typeDir|0o755)
 	move := func(p proto.InodeID, name string, np proto.InodeID, newName string) *Rename {
 		return &Rename{Header: f.header(root), Parent: p, Name: []byte(name), NewParent: np, NewName: []byte(newName)}
@@ -246,7 +246,6 @@ func TestRename(t *testing.T) {
 	by := func(cred Cred, r *Rename) *Rename { r.Cred = cred; return r }
 	noReplace := func(r *Rename) *Rename { r.NoReplace = true; return r }
 	exchange := func(r *Rename) *Rename { r.Exchange = true; return r }
-	_ = fixed
 	for _, tc := range []struct {
 		want proto.Kind
 		c    *Rename
