@@ -35,7 +35,6 @@ type fakeMaster struct {
 	results    map[uint64]*pb.CommandResult
 	replicas   map[uint64]*pb.ReplicaState // from full reports and heartbeats
 	reports    int                         // whose digests agreed
-	sequence   uint64
 	ids        uint64
 	stream     grpc.BidiStreamingServer[pb.HeartbeatRequest, pb.NodeCommand]
 	sendMu     sync.Mutex // one Send at a time

@@ -31,11 +31,11 @@ func (s *Store) Read(chunk uuid.UUID, v proto.Version, off uint64, dst []byte, s
 	if r == nil {
 		return 0, proto.E(proto.NoReplica, "read", fmt.Sprintf("chunk %v", id), "")
 	}
-	unlock, err := r.lockForRead("read", v)
+	exclusive, err := r.lockForRead("read", v)
 	if err != nil {
 		return 0, err
 	}
-	defer unlock()
+	defer r.unlock(exclusive)
 	r.used.Store(true)
 	if off >= uint64(r.length) {
 		return 0, nil
@@ -45,27 +45,33 @@ func (s *Store) Read(chunk uuid.UUID, v proto.Version, off uint64, dst []byte, s
 }
 
 // lockForRead gives the replica open and locked: for reading, or, when it had to
-// be opened, for writing.
-func (r *replica) lockForRead(op string, v proto.Version) (unlock func(), err error) {
+// be opened, for writing (exclusive).
+func (r *replica) lockForRead(op string, v proto.Version) (exclusive bool, err error) {
 	r.mu.RLock()
-	if err := r.check(op, v); err != nil {
-		r.mu.RUnlock()
-		return nil, err
-	}
-	if r.file != nil {
-		return r.mu.RUnlock, nil
+	err = r.check(op, v)
+	if err == nil && r.file != nil {
+		return false, nil
 	}
 	r.mu.RUnlock()
+	if err != nil {
+		return false, err
+	}
 	r.mu.Lock()
-	err = r.check(op, v)
-	if err == nil {
+	if err = r.check(op, v); err == nil {
 		err = r.open()
 	}
 	if err != nil {
 		r.mu.Unlock()
-		return nil, err
 	}
-	return r.mu.Unlock, nil
+	return true, err
+}
+
+func (r *replica) unlock(exclusive bool) {
+	if exclusive {
+		r.mu.Unlock()
+	} else {
+		r.mu.RUnlock()
+	}
 }
 
 // get reads a range below the length. Whole blocks, and one cut off by the length,

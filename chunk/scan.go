@@ -208,7 +208,7 @@ func (r *replica) rescan(blocks int64) (torn int, end int64, err error) {
 				r.table[block] = entry
 				torn++
 			}
-			if sum != zeroSum {
+			if sum != zeroSum || !isZero(buffer[i*blockSize:(i+1)*blockSize]) {
 				end = block*blockSize + lastByte(buffer[i*blockSize:(i+1)*blockSize])
 			}
 		}

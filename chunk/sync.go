@@ -27,12 +27,12 @@ func (s *Store) Sync(chunk uuid.UUID, v proto.Version) error {
 	if r == nil {
 		return proto.E(proto.NoReplica, "sync", fmt.Sprintf("chunk %v", id), "")
 	}
-	unlock, err := r.lockForRead("sync", v)
+	exclusive, err := r.lockForRead("sync", v)
 	if err != nil {
 		return err
 	}
 	needed := r.writes != r.synced || r.fresh || r.stale
-	unlock()
+	r.unlock(exclusive)
 	if !needed {
 		return nil
 	}
