@@ -47,7 +47,7 @@ type memInode struct {
 
 func newMemory() *memory {
 	m := &memory{root: proto.RootInode, next: 1, cookies: 2, inodes: map[proto.InodeID]*memInode{}, ttl: time.Second, page: 100}
-	m.inodes[m.root] = &memInode{parent: m.root, attr: client.Attr{Inode: m.root, Mode: unix.S_IFDIR | 0o755, Nlink: 2, Btime: time.Unix(1000, 5)}}
+	m.inodes[m.root] = &memInode{parent: m.root, attr: client.Attr{Inode: m.root, Mode: unix.S_IFDIR | 0o777, Nlink: 2, Btime: time.Unix(1000, 5)}}
 	return m
 }
 
