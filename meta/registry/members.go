@@ -1,0 +1,133 @@
+package registry
+
+import (
+	"slices"
+	"time"
+
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// Member is one member of a chain as the registry sees it.
+type Member struct {
+	Node      proto.NodeID
+	Address   string
+	Alive     bool          // heard of within the dead-after time
+	Connected bool          // takes orders
+	Known     bool          // what Holds says is all it has
+	Silence   time.Duration // since it was last heard of; since the master's start if never
+	Holds     Replica
+}
+
+// Good tells whether the member holds a good replica of the version.
+func (m Member) Good(v proto.Version) bool {
+	return m.Alive && m.Holds.Version == v && m.Holds.Sound()
+}
+
+// Members describes a chunk's chain, in its order.
+func (r *Registry) Members(c state.Chunk) []Member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.opts.Now()
+	members := make([]Member, len(c.Chain))
+	for i, id := range c.Chain {
+		members[i].Node = id
+		n := r.nodes[id]
+		if n == nil {
+			members[i].Silence = now.Sub(r.started)
+			continue
+		}
+		members[i] = Member{
+			Node: id, Address: n.address, Alive: n.alive, Connected: n.alive && n.stream != nil,
+			Known: n.known, Silence: now.Sub(n.heard), Holds: r.holds(n, c.ID, &c),
+		}
+	}
+	return members
+}
+
+// Address is where a chunkserver's data plane listens; empty if it is not alive.
+func (r *Registry) Address(id proto.NodeID) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.nodes[id]; n != nil && n.alive {
+		return n.address
+	}
+	return ""
+}
+
+// Status describes every chunkserver that was ever registered, in order of ids.
+func (r *Registry) Status() []*pb.NodeStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.opts.Now()
+	list := make([]*pb.NodeStatus, len(r.ordered))
+	for i, n := range r.ordered {
+		total, free := n.space()
+		list[i] = &pb.NodeStatus{
+			Node: uint32(n.id), Address: n.address, Alive: n.alive, LastHeardMs: uint64(now.Sub(n.heard).Milliseconds()),
+			TotalBytes: total, FreeBytes: free, Chunks: n.chunks, Version: n.version, Disks: n.disks,
+		}
+	}
+	return list
+}
+
+// Space is the raw space of the live chunkservers in bytes.
+func (r *Registry) Space() (total, free uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.ordered {
+		if n.alive {
+			t, f := n.space()
+			total, free = total+t, free+f
+		}
+	}
+	return total, free
+}
+
+// space is that of the healthy disks.
+func (n *node) space() (total, free uint64) {
+	for _, d := range n.disks {
+		if d.Fault == "" {
+			total, free = total+d.TotalBytes, free+d.FreeBytes
+		}
+	}
+	return total, free
+}
+
+// Connected tells whether a chunkserver takes orders.
+func (r *Registry) Connected(id proto.NodeID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.nodes[id]
+	return n != nil && n.alive && n.stream != nil
+}
+
+// Others is the number of chunkservers with room, beside those in a chain.
+func (r *Registry) Others(chain []proto.NodeID) (count int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.ordered {
+		if n.alive && n.stream != nil && n.room() >= r.opts.MinRoom && !slices.Contains(chain, n.id) {
+			count++
+		}
+	}
+	return count
+}
+
+// Corrupt is the number of replicas on live chunkservers that are corrupt or accused.
+func (r *Registry) Corrupt() (count uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.ordered {
+		if !n.alive {
+			continue
+		}
+		for _, held := range n.strays {
+			if held.Corrupt || held.Accused {
+				count++
+			}
+		}
+	}
+	return count
+}

@@ -1,0 +1,95 @@
+package registry
+
+import (
+	"cmp"
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// Place chooses want chunkservers for a new chunk, head first, and fewer if there are
+// not enough, but at least least of them. Those in exclude are not chosen.
+//
+// Chosen are connected chunkservers with room: on distinct hosts before several on
+// one host, the less loaded before the more loaded, the emptier before the fuller,
+// and among equals the one that was not chosen for longest.
+//
+// NoSpace: enough are alive, and too few have room. TooFewReplicas: too few are alive.
+func (r *Registry) Place(want, least int, exclude ...proto.NodeID) ([]proto.NodeID, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var candidates []*node
+	connected := 0
+	for _, n := range r.ordered {
+		if !n.alive || n.stream == nil || slices.Contains(exclude, n.id) {
+			continue
+		}
+		connected++
+		if n.room() >= r.opts.MinRoom {
+			candidates = append(candidates, n)
+		}
+	}
+	switch {
+	case connected < least:
+		return nil, proto.E(proto.TooFewReplicas, "place chunk", "",
+			fmt.Sprintf("%d chunkservers are alive and %d are needed; start more", connected, least))
+	case len(candidates) < least:
+		return nil, proto.E(proto.NoSpace, "place chunk", "",
+			fmt.Sprintf("%d of %d live chunkservers have room and %d are needed; delete files or add chunkservers", len(candidates), connected, least))
+	}
+	slices.SortFunc(candidates, better)
+	return r.pick(candidates, want), nil
+}
+
+// pick takes the first of each host, then the first of the rest.
+func (r *Registry) pick(candidates []*node, want int) []proto.NodeID {
+	chosen := make([]proto.NodeID, 0, want)
+	hosts := make(map[string]bool, want)
+	for _, distinct := range []bool{true, false} {
+		for _, n := range candidates {
+			if len(chosen) == want {
+				break
+			}
+			if distinct && hosts[n.host] || slices.Contains(chosen, n.id) {
+				continue
+			}
+			hosts[n.host] = true
+			chosen = append(chosen, n.id)
+			r.picks++
+			n.picked = r.picks
+			n.placed++
+		}
+	}
+	return chosen
+}
+
+// Both measures are coarse, so that servers that are much alike take turns.
+func better(a, b *node) int {
+	return cmp.Or(
+		cmp.Compare(a.loadClass(), b.loadClass()),
+		cmp.Compare(b.freeClass(), a.freeClass()),
+		cmp.Compare(a.picked, b.picked),
+	)
+}
+
+// loadClass is the power of two of what is under way there, beyond a base that
+// counts as idle. Chunks placed since the last heartbeat are load to come.
+func (n *node) loadClass() int { return bits.Len32((n.load + n.placed) / 64) }
+
+// freeClass is the free space in tenths of the size.
+func (n *node) freeClass() uint64 {
+	total, free := n.space()
+	return free / max(total/10, 1)
+}
+
+// room is the free space of the emptiest healthy disk: a chunk lies on one disk.
+func (n *node) room() (room uint64) {
+	for _, d := range n.disks {
+		if d.Fault == "" {
+			room = max(room, d.FreeBytes)
+		}
+	}
+	return room
+}
