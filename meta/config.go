@@ -29,7 +29,7 @@ type Config struct {
 	RepairDelay    time.Duration // from death to the first copy; default 10 s
 	RepairEvery    time.Duration // between looks for chunks to repair; default 1 s
 	SafeMode       time.Duration // the longest wait for reports after a start; default 60 s
-	Quiet          time.Duration // a chunk committed within is not repaired yet; default 5 s
+	Quiet          time.Duration // a chunk written within is not repaired yet; default 5 s
 	Grace          time.Duration // life of an assigned chunk of a file nobody has open; default 60 s
 	OrderTimeout   time.Duration // for a chunkserver to set a version or delete; default 5 s
 	CopyTimeout    time.Duration // for a chunkserver to copy a chunk; default 5 min

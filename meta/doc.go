@@ -1,2 +1,48 @@
-// Package meta is the master.
+// Package meta is the master: it serves names, attributes, chunk locations and
+// sessions to clients, and takes registrations, heartbeats and block reports of
+// chunkservers. What is true is in the log (meta/wal) and the state behind it
+// (meta/state); what is only known, in sessions and meta/registry; the rest of this
+// package connects the two with the wire and keeps every chunk at its replicas.
+//
+// # Words
+//
+//   - change: a request of a client that becomes a command in the log.
+//   - slot: see proto/common.proto; a change that is repeated is answered from it.
+//   - soft state: opens, liveness, presence of replicas, queues. Rebuilt after a start.
+//   - order: a command to a chunkserver whose result is awaited.
+//   - survivors: the members a chain goes on with after a failure.
+//   - fence: to have a replica refuse requests of other versions than a new one.
+//   - orphan: an inode without a name that is open, or not reaped yet.
+//   - homeless: a replica whose chunk is not live.
+//   - safe mode: the time after a start in which too few replicas have reported.
+//
+// # Invariants
+//
+//   - Nothing is answered before it is durable (G2); nothing is ordered of a
+//     chunkserver before the version it is about is durable (L1).
+//   - A version of a chunk is raised by one party at a time (chunkWork), by
+//     compare-and-set (L3), to a chain of at least min-replicas (L4).
+//   - A location names the whole logged chain. So nobody can write to a part of it
+//     and have it acknowledged: to go on with fewer, the chain is changed in the log.
+//   - A replica is deleted only if its chunk was freed by this log, or its version is
+//     older than, or its server outside, a chain whose replicas are good (G10, L2).
+//   - A request is carried out once: its slot is held while it is under way, and the
+//     log keeps the answer. Opens, which are not logged, are counted once likewise.
+//   - The soft state follows the log inside Apply, before anybody can see the change.
+//
+// # Locks, in order
+//
+//	slot.busy, chunkWork   held over proposals and orders; never both
+//	census.mu              held over a look at all chunks
+//	machine.mu             read by handlers, written by Apply; never held over anything that blocks
+//	sessions.mu, Registry.mu, deletes.mu, blames.mu, chunkWork.mu   leaves
+//
+// Where several are needed: machine.mu before a leaf. Master.mu is for Serve and
+// Close alone.
+//
+// # What blocks
+//
+// Reads never wait for the log. Changes wait for its sync. ReportChainFailure waits
+// for chunkservers, for a bounded time. Handlers of streams last as long as these do,
+// and end when Close begins.
 package meta

@@ -1,0 +1,175 @@
+package meta
+
+import (
+	"slices"
+	"time"
+
+	"github.com/distrifs/distrifs/meta/registry"
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+)
+
+// Decisions about chains: pure functions of a chunk and what is known of its members.
+//
+// The version says who may be trusted. A member of the logged chain is
+//
+//	good       it confirmed a sound replica of the current version
+//	behind     it has a sound replica of the version just before: the change was
+//	           logged and the member has not heard of it, or the master not of its
+//	           answer. No write was acknowledged without it since, so it is brought
+//	           forward by SetVersion and never counted as a loss (L1).
+//	pending    nothing can be said yet: it is silent, not yet long enough to be given
+//	           up, or has not reported since the master's start
+//	lost       it has something else, or nothing, or is dead
+//
+// When no member is good, behind or pending, the last resort is the first in chain
+// order with a replica of the current version, or the one before, that its own
+// chunkserver does not call corrupt: after a power loss of all, the head's bytes stand.
+type standing uint8
+
+const (
+	good standing = iota
+	behind
+	pending
+	lost
+)
+
+// judge gives the standing of each member. A member is given up after giveUp of silence.
+func judge(c state.Chunk, members []registry.Member, giveUp time.Duration) []standing {
+	standings := make([]standing, len(members))
+	for i, m := range members {
+		switch {
+		case m.Good(c.Version):
+			standings[i] = good
+		case m.Alive && m.Holds.Version != 0 && m.Holds.Version+1 == c.Version && m.Holds.Sound():
+			standings[i] = behind
+		case !m.Alive && m.Silence < giveUp, m.Alive && !m.Known && m.Holds.Version == 0:
+			standings[i] = pending
+		default:
+			standings[i] = lost
+		}
+	}
+	return standings
+}
+
+// lastResort is the position of the member whose bytes stand when there is no better;
+// -1: there is none, or something better may come.
+func lastResort(c state.Chunk, members []registry.Member, standings []standing) int {
+	if !c.Committed || slices.ContainsFunc(standings, func(s standing) bool { return s != lost }) {
+		return -1
+	}
+	for _, version := range []proto.Version{c.Version, c.Version - 1} {
+		i := slices.IndexFunc(members, func(m registry.Member) bool {
+			return m.Alive && m.Holds.Version == version && version != 0 && !m.Holds.Corrupt
+		})
+		if i >= 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// readable says which members may be read, or written to with all others. A chunk
+// that was just assigned has no replicas yet: its first write makes them.
+func readable(c state.Chunk, members []registry.Member, giveUp time.Duration) []bool {
+	standings := judge(c, members, giveUp)
+	may := make([]bool, len(members))
+	for i, m := range members {
+		fresh := !c.Committed && c.Version == firstVersion && m.Alive && m.Holds.Version == 0
+		may[i] = standings[i] == good || fresh
+	}
+	if i := lastResort(c, members, standings); i >= 0 && members[i].Holds.Version == c.Version {
+		may[i] = true
+	}
+	return may
+}
+
+// survivors are the members that a chain goes on with when one failed: those that may
+// be written to, without the suspects. The predecessor that blames its successor is a
+// suspect instead when it has blamed another before (L4): blamed is who did.
+func survivors(c state.Chunk, members []registry.Member, giveUp time.Duration, suspects []proto.NodeID, blamed proto.NodeID) (left []proto.NodeID) {
+	may := readable(c, members, giveUp)
+	for i, m := range members {
+		suspect := slices.Contains(suspects, m.Node)
+		if suspect && i > 0 && c.Chain[i-1] == blamed {
+			suspect = false
+		}
+		if m.Node == blamed && i+1 < len(members) && slices.Contains(suspects, members[i+1].Node) {
+			suspect = true
+		}
+		if may[i] && m.Connected && !suspect {
+			left = append(left, m.Node)
+		}
+	}
+	return left
+}
+
+// replaceable are the connected members whose replica is lost: where no other
+// chunkserver can take the chunk, it is copied to them again.
+func replaceable(c state.Chunk, members []registry.Member, giveUp time.Duration, suspects []proto.NodeID) (list []proto.NodeID) {
+	standings := judge(c, members, giveUp)
+	resort := lastResort(c, members, standings)
+	for i, m := range members {
+		if standings[i] == lost && i != resort && m.Connected && m.Known && !slices.Contains(suspects, m.Node) {
+			list = append(list, m.Node)
+		}
+	}
+	return list
+}
+
+// accuser is the predecessor of the first suspect that has one.
+func accuser(c state.Chunk, suspects []proto.NodeID) proto.NodeID {
+	for i := 1; i < len(c.Chain); i++ {
+		if slices.Contains(suspects, c.Chain[i]) {
+			return c.Chain[i-1]
+		}
+	}
+	return 0
+}
+
+// repairPlan is what a committed chunk needs.
+type repairPlan struct {
+	forward []proto.NodeID // behind: SetVersion to the current version
+	keep    []proto.NodeID // good or pending: stay in the chain, in its order
+	sources []proto.NodeID // of keep: good ones, to be fenced and copied from
+	again   []proto.NodeID // connected members that lost their replica: it is copied to them again
+	want    int            // further replicas wanted
+}
+
+// needed tells whether there is anything to do now.
+func (p repairPlan) needed() bool {
+	return len(p.forward) > 0 || len(p.sources) > 0 && (len(p.again) > 0 || p.want > 0)
+}
+
+// planRepair says what to do about a committed chunk. While a member is pending
+// nothing is copied, unless the chunk is below least good replicas.
+func planRepair(c state.Chunk, members []registry.Member, giveUp time.Duration, replicas, least int) (p repairPlan) {
+	standings := judge(c, members, giveUp)
+	for i, m := range members {
+		if standings[i] == behind && m.Connected {
+			p.forward = append(p.forward, m.Node)
+		}
+	}
+	if len(p.forward) > 0 {
+		return p
+	}
+	resort := lastResort(c, members, standings)
+	waiting := 0
+	for i, m := range members {
+		switch {
+		case standings[i] == good || i == resort:
+			p.keep = append(p.keep, m.Node)
+			p.sources = append(p.sources, m.Node)
+		case standings[i] == pending || standings[i] == behind:
+			p.keep = append(p.keep, m.Node)
+			waiting++
+		case m.Connected && m.Known:
+			p.again = append(p.again, m.Node)
+		}
+	}
+	if waiting > 0 && len(p.sources) >= least {
+		return repairPlan{}
+	}
+	p.want = max(0, replicas-len(p.keep)-len(p.again))
+	return p
+}

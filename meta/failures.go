@@ -1,0 +1,185 @@
+package meta
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/distrifs/distrifs/meta/registry"
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// chainWithin bounds the work on one report; the client reports again.
+const chainWithin = 20 * time.Second
+
+// ReportChainFailure gives a writer a chain that works in place of one that does not:
+//
+//  1. one at a time for each chunk; who had to wait is answered with what the other
+//     made of it (L3)
+//  2. survivors are chosen; if they are fewer than min-replicas, fresh chunkservers join
+//  3. the next version with the new chain goes into the log (L1)
+//  4. survivors are fenced at it, fresh ones copy from them
+//  5. who did not confirm becomes a suspect, and it goes on at 2
+//
+// The answer's chain is confirmed by every member. TooFewReplicas or Unavailable:
+// not possible at present.
+func (m *Master) ReportChainFailure(ctx context.Context, req *pb.ReportChainFailureRequest) (*pb.ChunkLocation, error) {
+	id := proto.ChunkID(req.Chunk)
+	r, err := m.enter(req.Caller, "replace chain of", fmt.Sprintf("chunk %v version %d", id, req.Version))
+	if err != nil {
+		return nil, err
+	}
+	if r.session == nil {
+		return nil, r.fail(proto.SessionExpired, "a report needs a session")
+	}
+	ctx, cancel := context.WithTimeout(ctx, chainWithin)
+	defer cancel()
+	done, waited, err := m.work.wait(ctx, id)
+	if err != nil {
+		return nil, r.fail(proto.Unavailable, "the chain is being changed; try again")
+	}
+	defer done()
+	c, kind := m.reported(r, req)
+	if kind != proto.OK {
+		return nil, r.fail(kind, "")
+	}
+	m.log.Info("chain failure reported", "chunk", id, "version", req.Version, "current", c.Version, "suspects", req.Failed, "by", r.session.client, "reason", req.Reason)
+	suspects := nodeIDs(req.Failed)
+	if waited || proto.Version(req.Version) < c.Version {
+		suspects = nil // of a chain that is no more
+	}
+	c, err = m.settle(ctx, c)
+	if err == nil && (len(suspects) > 0 || !m.complete(c)) {
+		c, err = m.replaceChain(ctx, c, suspects)
+	}
+	if err != nil {
+		return nil, r.wrap(err)
+	}
+	return m.locate(c), nil
+}
+
+// reported finds the chunk of a report, if the reporter may write to it.
+func (m *Master) reported(r *request, req *pb.ReportChainFailureRequest) (c state.Chunk, kind proto.Kind) {
+	m.machine.read(func(st *state.State) {
+		var ok bool
+		if c, ok = st.Chunk(proto.ChunkID(req.Chunk)); !ok {
+			kind = proto.NotFound
+			return
+		}
+		kind = m.mayWrite(st, r, c.Inode)
+	})
+	if kind == proto.OK && proto.Version(req.Version) > c.Version {
+		kind = proto.Invalid // never issued
+	}
+	return c, kind
+}
+
+func nodeIDs(list []uint32) (ids []proto.NodeID) {
+	for _, id := range list {
+		ids = append(ids, proto.NodeID(id))
+	}
+	return ids
+}
+
+// complete tells whether every member of the chain may be written to.
+func (m *Master) complete(c state.Chunk) bool {
+	return !slices.Contains(readable(c, m.members(c), m.giveUp()), false)
+}
+
+// settle brings members forward that have not heard of the last change.
+func (m *Master) settle(ctx context.Context, c state.Chunk) (state.Chunk, error) {
+	members := m.members(c)
+	var forward []proto.NodeID
+	for i, s := range judge(c, members, m.giveUp()) {
+		if s == behind && members[i].Connected {
+			forward = append(forward, members[i].Node)
+		}
+	}
+	m.fence(ctx, c, forward, members)
+	return m.current(c)
+}
+
+// current reads a chunk again.
+func (m *Master) current(c state.Chunk) (state.Chunk, error) {
+	now, ok := m.machine.chunk(c.ID)
+	if !ok {
+		return c, proto.E(proto.NotFound, "", chunkName(c), "it was freed meanwhile")
+	}
+	return now, nil
+}
+
+// replaceChain is steps 2 to 5. The caller has the chunk to itself.
+func (m *Master) replaceChain(ctx context.Context, c state.Chunk, suspects []proto.NodeID) (state.Chunk, error) {
+	blamed := m.blames.last(c.ID)
+	m.blames.note(c.ID, accuser(c, suspects))
+	for ctx.Err() == nil {
+		members := m.members(c)
+		left, fresh, err := m.nextChain(c, members, suspects, blamed)
+		if err != nil {
+			return c, err
+		}
+		if len(fresh) == 0 && slices.Equal(left, c.Chain) {
+			return c, nil // the suspect is needed and sound: let the writer try again
+		}
+		if c, err = m.changeChain(c, slices.Concat(left, fresh), "chain failed"); err != nil {
+			return c, err
+		}
+		failed := m.fence(ctx, c, left, members)
+		if len(failed) == 0 {
+			failed = m.onEach(fresh, "copy", c, func(node proto.NodeID) error { return m.copyTo(ctx, node, c, left) })
+		}
+		if len(failed) == 0 {
+			m.wakeRepair()
+			return m.current(c)
+		}
+		suspects, blamed = append(suspects, failed...), 0
+	}
+	return c, proto.E(proto.Unavailable, "", "", "the chunkservers do not confirm the new chain; try again")
+}
+
+// nextChain chooses who goes on and who joins.
+func (m *Master) nextChain(c state.Chunk, members []registry.Member, suspects []proto.NodeID, blamed proto.NodeID) (left, fresh []proto.NodeID, err error) {
+	if m.tooEarly(c, members, suspects) {
+		return nil, nil, proto.E(proto.Unavailable, "", "", "the master has just started and has not heard of every chunkserver")
+	}
+	least := int(m.cluster.MinReplicas)
+	left = survivors(c, members, m.giveUp(), suspects, blamed)
+	if len(left) >= least {
+		return left, nil, nil
+	}
+	if len(left) > 0 {
+		missing := least - len(left)
+		if fresh, err = m.nodes.Place(missing, missing, c.Chain...); err == nil {
+			return left, fresh, nil
+		}
+		if fresh = replaceable(c, members, m.giveUp(), suspects); c.Committed && len(fresh) >= missing {
+			return left, fresh[:missing], nil
+		}
+	}
+	// L4: never below min-replicas on a suspicion alone.
+	all := survivors(c, members, m.giveUp(), nil, 0)
+	switch {
+	case len(all) >= least:
+		return all, nil, nil
+	case len(all) == 0:
+		return nil, nil, proto.E(proto.Unavailable, "", "", "no member of the chain is there with a good replica")
+	}
+	return nil, nil, proto.E(proto.TooFewReplicas, "", "",
+		fmt.Sprintf("%d of %d replicas are left and no chunkserver can take another; at least %d are needed", len(all), len(c.Chain), least))
+}
+
+// tooEarly spares members that may be about to register again after a start of the master.
+func (m *Master) tooEarly(c state.Chunk, members []registry.Member, suspects []proto.NodeID) bool {
+	if m.cfg.Now().Sub(m.started) >= m.cfg.DeadAfter {
+		return false
+	}
+	for i, s := range judge(c, members, m.giveUp()) {
+		if s == pending && !slices.Contains(suspects, members[i].Node) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,90 @@
+package meta
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/distrifs/distrifs/meta/registry"
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// Orders to chunkservers, each awaited. What they change was logged before (L1).
+
+func (m *Master) order(ctx context.Context, timeout time.Duration, node proto.NodeID, chunk proto.ChunkID, command *pb.NodeCommand) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	command.Epoch = uint64(m.cluster.Epoch)
+	_, err := m.nodes.Order(ctx, node, chunk, command)
+	return err
+}
+
+// setVersion fences a member's replica at the chunk's version.
+func (m *Master) setVersion(ctx context.Context, node proto.NodeID, c state.Chunk, create bool) error {
+	return m.order(ctx, m.cfg.OrderTimeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_SetVersion{
+		SetVersion: &pb.SetVersion{Chunk: uint64(c.ID), Version: uint64(c.Version), Create: create},
+	}})
+}
+
+// copyTo has a member fetch the chunk from others of its chain.
+func (m *Master) copyTo(ctx context.Context, node proto.NodeID, c state.Chunk, sources []proto.NodeID) error {
+	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version)}
+	for _, source := range sources {
+		command.Sources = append(command.Sources, &pb.Replica{Node: uint32(source), Address: m.nodes.Address(source)})
+	}
+	return m.order(ctx, m.cfg.CopyTimeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_Copy{Copy: command}})
+}
+
+// deleteFrom has a chunkserver remove a replica of at most a version.
+func (m *Master) deleteFrom(ctx context.Context, node proto.NodeID, chunk proto.ChunkID, version proto.Version, reason string) error {
+	return m.order(ctx, m.cfg.OrderTimeout, node, chunk, &pb.NodeCommand{Command: &pb.NodeCommand_Delete{
+		Delete: &pb.DeleteChunk{Chunk: uint64(chunk), Version: uint64(version), Reason: reason},
+	}})
+}
+
+// onEach runs an order for several chunkservers at once and gives those it failed for.
+func (m *Master) onEach(nodes []proto.NodeID, what string, c state.Chunk, order func(proto.NodeID) error) (failed []proto.NodeID) {
+	errs := make([]error, len(nodes))
+	var group sync.WaitGroup
+	for i, node := range nodes {
+		group.Go(func() { errs[i] = order(node) })
+	}
+	group.Wait()
+	for i, err := range errs {
+		if err != nil {
+			failed = append(failed, nodes[i])
+			m.log.Warn(what+" failed", "chunk", c.ID, "version", c.Version, "node", nodes[i], "error", err)
+		}
+	}
+	return failed
+}
+
+// changeChain puts the next version with a new chain into the log.
+func (m *Master) changeChain(c state.Chunk, chain []proto.NodeID, why string) (state.Chunk, error) {
+	result, err := m.propose(&state.SetChain{Chunk: c.ID, From: c.Version, To: c.Version + 1, Chain: chain})
+	if err != nil {
+		return c, &proto.Error{Kind: proto.KindOf(err), Op: "change chain", Subject: chunkName(c), Err: err}
+	}
+	next := result.Chunks[0]
+	m.log.Info("chain changed", "chunk", c.ID, "version", next.Version, "from", c.Chain, "to", chain, "why", why)
+	return next, nil
+}
+
+// fence has the survivors take the chunk's version on. A chunk that is assigned may
+// have no replica yet where nothing was written; members tells. It returns those
+// that did not confirm.
+func (m *Master) fence(ctx context.Context, c state.Chunk, survivors []proto.NodeID, members []registry.Member) []proto.NodeID {
+	return m.onEach(survivors, "set version", c, func(node proto.NodeID) error {
+		at := slices.IndexFunc(members, func(m registry.Member) bool { return m.Node == node })
+		create := !c.Committed && at >= 0 && members[at].Holds.Version == 0
+		return m.setVersion(ctx, node, c, create)
+	})
+}
+
+func (m *Master) members(c state.Chunk) []registry.Member { return m.nodes.Members(c) }
+
+// giveUp is the silence after which a chunkserver's replicas are replaced.
+func (m *Master) giveUp() time.Duration { return m.cfg.DeadAfter + m.cfg.RepairDelay }

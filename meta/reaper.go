@@ -1,0 +1,136 @@
+package meta
+
+import (
+	"context"
+	"time"
+
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+)
+
+const (
+	reapEvery  = time.Second
+	reapBatch  = 512     // inodes of one command
+	reapRound  = 1 << 16 // inodes looked at in a round
+	dropRound  = 1 << 12 // chunks dropped in a round
+	maxWatched = 1 << 20 // assigned chunks whose grace is being counted
+)
+
+// reapOrphans frees the inodes that have no name and that nobody has open, and the
+// chunks that were assigned to a file and never committed when nobody has it open.
+//
+// Opens are soft state: for one session time-out after a start, sessions may still
+// come back and claim theirs. An orphan is reaped at the second look, so that an open
+// which is just being counted, or a Hello that passed one by, is not missed.
+func (m *Master) reapOrphans(ctx context.Context) {
+	seen := map[proto.InodeID]bool{}
+	unused := map[proto.ChunkID]time.Time{}
+	var dropped time.Time
+	every(ctx, reapEvery, nil, func() {
+		now := m.cfg.Now()
+		if now.Sub(m.started) < m.cfg.SessionTimeout {
+			return
+		}
+		seen = m.reapRound(seen)
+		if now.Sub(dropped) >= m.cfg.Grace/4 { // it looks at every chunk
+			dropped = now
+			unused = m.dropRound(unused)
+		}
+	})
+}
+
+// reapRound frees the orphans that the last round saw too, and returns those it saw.
+func (m *Master) reapRound(last map[proto.InodeID]bool) map[proto.InodeID]bool {
+	var orphans []proto.InodeID
+	m.machine.read(func(st *state.State) {
+		st.EachOrphan(func(ino proto.InodeID) bool {
+			if !m.sessions.isOpen(ino) {
+				orphans = append(orphans, ino)
+			}
+			return len(orphans) < reapRound
+		})
+	})
+	seen := make(map[proto.InodeID]bool, len(orphans))
+	var due []proto.InodeID
+	for _, ino := range orphans {
+		if last[ino] {
+			due = append(due, ino)
+		} else {
+			seen[ino] = true
+		}
+	}
+	for len(due) > 0 {
+		batch := due[:min(len(due), reapBatch)]
+		due = due[len(batch):]
+		if _, err := m.propose(&state.Reap{Inodes: batch}); err != nil {
+			m.log.Warn("reap orphans", "error", err)
+			return seen
+		}
+	}
+	return seen
+}
+
+// dropRound drops the assigned chunks whose grace is over, and returns since when
+// the others have been unused.
+func (m *Master) dropRound(since map[proto.ChunkID]time.Time) map[proto.ChunkID]time.Time {
+	now := m.cfg.Now()
+	var due []state.Chunk
+	unused := map[proto.ChunkID]time.Time{}
+	for _, c := range m.assignedUnopened() {
+		first, known := since[c.ID]
+		if !known {
+			first = now
+		}
+		if now.Sub(first) < m.cfg.Grace {
+			unused[c.ID] = first
+		} else if due = append(due, c); len(due) == dropRound {
+			break
+		}
+	}
+	for _, c := range due {
+		if _, err := m.propose(&state.DropAssigned{Inode: c.Inode, Chunks: []proto.ChunkID{c.ID}}); err != nil && proto.KindOf(err) != proto.Stale {
+			m.log.Warn("drop an unused chunk", "chunk", c.ID, "error", err)
+		}
+	}
+	return unused
+}
+
+// assignedUnopened lists chunks that were assigned and not committed, of files that
+// nobody has open.
+func (m *Master) assignedUnopened() []state.Chunk {
+	var assigned uint64
+	m.machine.read(func(st *state.State) { assigned = st.Stats().Assigned })
+	if assigned == 0 {
+		return nil
+	}
+	var chunks []state.Chunk
+	m.eachChunk(func(c state.Chunk) bool {
+		if !c.Committed && !m.sessions.isOpen(c.Inode) {
+			chunks = append(chunks, c)
+		}
+		return len(chunks) < maxWatched
+	})
+	return chunks
+}
+
+// scanPiece is how many chunks are looked at before writers get their turn.
+const scanPiece = 1 << 14
+
+// eachChunk calls fn for the live chunks in order of slots until it answers false.
+// Changes may come in between; fn must not block.
+func (m *Master) eachChunk(fn func(state.Chunk) bool) {
+	for from, more := uint32(1), true; more && m.stopping.Err() == nil; {
+		more = false
+		count := 0
+		m.machine.read(func(st *state.State) {
+			st.EachChunk(from, func(c state.Chunk) bool {
+				if count == scanPiece {
+					from, more = c.ID.Slot(), true
+					return false
+				}
+				count++
+				return fn(c)
+			})
+		})
+	}
+}

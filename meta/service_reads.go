@@ -1,0 +1,160 @@
+package meta
+
+import (
+	"context"
+	"math"
+
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// The calls that only read.
+
+// look enters a reading call and runs fn while nothing changes.
+func (m *Master) look(caller *pb.Caller, op, subject string, fn func(r *request, st *state.State) proto.Kind) error {
+	r, err := m.enter(caller, op, subject)
+	if err != nil {
+		return err
+	}
+	var kind proto.Kind
+	m.machine.read(func(st *state.State) { kind = fn(r, st) })
+	return r.fail(kind, "")
+}
+
+// Lookup finds a name in a directory.
+func (m *Master) Lookup(_ context.Context, req *pb.LookupRequest) (*pb.AttrReply, error) {
+	var attr state.Attr
+	err := m.look(req.Caller, "look up", entryName(req.Parent, req.Name), func(r *request, st *state.State) (kind proto.Kind) {
+		attr, kind = st.Lookup(proto.InodeID(req.Parent), req.Name, r.cred)
+		return kind
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.AttrReply{Attr: attrOf(attr)}, nil
+}
+
+// GetAttr gives the attributes of an inode.
+func (m *Master) GetAttr(_ context.Context, req *pb.GetAttrRequest) (*pb.AttrReply, error) {
+	var attr state.Attr
+	err := m.look(req.Caller, "get attributes of", inodeName(req.Inode), func(_ *request, st *state.State) (kind proto.Kind) {
+		attr, kind = st.Attr(proto.InodeID(req.Inode))
+		return kind
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.AttrReply{Attr: attrOf(attr)}, nil
+}
+
+// ReadLink gives the target of a symlink.
+func (m *Master) ReadLink(_ context.Context, req *pb.ReadLinkRequest) (*pb.ReadLinkReply, error) {
+	var reply pb.ReadLinkReply
+	err := m.look(req.Caller, "read link", inodeName(req.Inode), func(_ *request, st *state.State) (kind proto.Kind) {
+		reply.Target, kind = st.ReadLink(proto.InodeID(req.Inode))
+		return kind
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// GetXattr gives the value of an extended attribute.
+func (m *Master) GetXattr(_ context.Context, req *pb.GetXattrRequest) (*pb.GetXattrReply, error) {
+	var reply pb.GetXattrReply
+	err := m.look(req.Caller, "get attribute of", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
+		reply.Value, kind = st.GetXattr(proto.InodeID(req.Inode), req.Name, r.cred)
+		return kind
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// ListXattr gives the names of the extended attributes.
+func (m *Master) ListXattr(_ context.Context, req *pb.GetAttrRequest) (*pb.ListXattrReply, error) {
+	var reply pb.ListXattrReply
+	err := m.look(req.Caller, "list attributes of", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
+		reply.Names, kind = st.ListXattr(proto.InodeID(req.Inode), r.cred)
+		return kind
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Bounds of a page of a directory.
+const (
+	maxDirEntries = 4096
+	maxDirBytes   = 1 << 20
+	dirEntryBytes = 32  // of an entry beside its name, about
+	dirAttrBytes  = 100 // of its attributes, about
+)
+
+// ReadDir gives a page of a directory's entries, without "." and "..".
+func (m *Master) ReadDir(_ context.Context, req *pb.ReadDirRequest) (*pb.ReadDirReply, error) {
+	entries, size := bounded(req.MaxEntries, maxDirEntries), bounded(req.MaxBytes, maxDirBytes)
+	reply := pb.ReadDirReply{End: true}
+	ino := proto.InodeID(req.Inode)
+	err := m.look(req.Caller, "read directory", inodeName(req.Inode), func(r *request, st *state.State) proto.Kind {
+		if kind := st.Access(ino, r.cred, 4); kind != proto.OK {
+			return kind
+		}
+		parent, kind := st.Parent(ino)
+		if kind != proto.OK {
+			return kind
+		}
+		reply.Parent = uint64(parent)
+		return st.ReadDir(ino, req.Cookie, func(e state.DirEntry) bool {
+			cost := dirEntryBytes + len(e.Name)
+			entry := &pb.DirEntry{Name: append([]byte(nil), e.Name...), Inode: uint64(e.Inode), Type: e.Type, Cookie: e.Cookie}
+			if req.Attrs {
+				if attr, kind := st.Attr(e.Inode); kind == proto.OK {
+					entry.Attr = attrOf(attr)
+				}
+				cost += dirAttrBytes
+			}
+			if len(reply.Entries) > 0 && (len(reply.Entries) >= entries || cost > size) {
+				reply.End = false
+				return false
+			}
+			size -= cost
+			reply.Entries = append(reply.Entries, entry)
+			return true
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// bounded reads a limit of a request: 0 stands for the largest.
+func bounded(asked uint32, most int) int {
+	if asked == 0 || int64(asked) > int64(most) {
+		return most
+	}
+	return int(asked)
+}
+
+// StatFS counts usable space and inodes.
+func (m *Master) StatFS(_ context.Context, req *pb.StatFSRequest) (*pb.StatFSReply, error) {
+	var stats state.Stats
+	err := m.look(req.Caller, "stat filesystem", "", func(_ *request, st *state.State) proto.Kind {
+		stats = st.Stats()
+		return proto.OK
+	})
+	if err != nil {
+		return nil, err
+	}
+	total, free := m.nodes.Space()
+	inodes := stats.Files + stats.Directories + stats.Others
+	return &pb.StatFSReply{
+		TotalBytes: total / uint64(m.cluster.Replicas), FreeBytes: free / uint64(m.cluster.Replicas),
+		Inodes: inodes, FreeInodes: math.MaxUint32 - min(inodes, math.MaxUint32),
+	}, nil
+}

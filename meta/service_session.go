@@ -1,0 +1,174 @@
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+type sessionStream = grpc.BidiStreamingServer[pb.SessionRequest, pb.SessionEvent]
+
+// Session serves one stream of a client. A session outlives its streams.
+func (m *Master) Session(stream sessionStream) error {
+	requests := make(chan *pb.SessionRequest)
+	broken := make(chan error, 1)
+	go receive(stream, requests, broken)
+	one, err := m.greet(stream, requests, broken)
+	if one == nil || err != nil {
+		return err
+	}
+	replaced := m.sessions.attach(one)
+	if err := stream.Send(m.welcome(one)); err != nil {
+		return err
+	}
+	for {
+		select {
+		case request := <-requests:
+			if alive := request.GetKeepAlive(); alive.GetGoodbye() {
+				return m.endSession(one, false)
+			}
+			if m.sessions.find(one.id) != one {
+				return sendExpired(stream)
+			}
+			if err := stream.Send(&pb.SessionEvent{Event: &pb.SessionEvent_Alive{Alive: &pb.Alive{}}}); err != nil {
+				return err
+			}
+		case err := <-broken:
+			return endOfStream(err)
+		case <-replaced:
+			return proto.E(proto.Unavailable, "keep session alive", sessionName(one.id), "a later stream of the session took over")
+		case <-one.ended:
+			return sendExpired(stream)
+		case <-m.stopping.Done():
+			return m.goingDown("keep session alive")
+		}
+	}
+}
+
+// receive hands over what arrives on a stream until it breaks or its handler returns.
+func receive[T any](stream interface {
+	Recv() (*T, error)
+	Context() context.Context
+}, messages chan<- *T, broken chan<- error) {
+	for {
+		message, err := stream.Recv()
+		if err != nil {
+			broken <- err
+			return
+		}
+		select {
+		case messages <- message:
+		case <-stream.Context().Done():
+			return
+		}
+	}
+}
+
+// endOfStream is what a handler answers to the end of its stream.
+func endOfStream(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+func (m *Master) goingDown(op string) error {
+	return proto.E(proto.Unavailable, op, "", "the master is being stopped")
+}
+
+func sendExpired(stream sessionStream) error {
+	return stream.Send(&pb.SessionEvent{Event: &pb.SessionEvent_Expired{Expired: &pb.Expired{}}})
+}
+
+// helloWithin is how long a new stream may take to say who it is.
+const helloWithin = 10 * time.Second
+
+// greet waits for Hello and finds or opens the session; nil without an error when
+// the session that was to be resumed is gone and the client was told.
+func (m *Master) greet(stream sessionStream, requests <-chan *pb.SessionRequest, broken <-chan error) (*session, error) {
+	timer := time.NewTimer(helloWithin)
+	defer timer.Stop()
+	var hello *pb.Hello
+	select {
+	case request := <-requests:
+		if hello = request.GetHello(); hello == nil {
+			return nil, proto.E(proto.Malformed, "open session", "", "the first message must be Hello")
+		}
+	case err := <-broken:
+		return nil, endOfStream(err)
+	case <-timer.C:
+		return nil, proto.E(proto.Timeout, "open session", "", "no Hello came")
+	case <-m.stopping.Done():
+		return nil, m.goingDown("open session")
+	}
+	cluster, err := proto.ParseClusterID(hello.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	if cluster != (proto.ClusterID{}) && cluster != m.cluster.Cluster {
+		return nil, proto.E(proto.WrongCluster, "open session", hello.Client,
+			fmt.Sprintf("this is the master of cluster %v, not of %v", m.cluster.Cluster, cluster))
+	}
+	if hello.Resume == 0 {
+		return m.openSession(hello.Client)
+	}
+	one := m.sessions.find(proto.SessionID(hello.Resume))
+	if one == nil {
+		return nil, sendExpired(stream)
+	}
+	m.sessions.claim(one, hello.Open)
+	return one, nil
+}
+
+func (m *Master) openSession(client string) (*session, error) {
+	if len(client) > state.MaxAddress {
+		client = client[:state.MaxAddress]
+	}
+	result, err := m.propose(&state.OpenSession{Client: client, Now: m.now()})
+	if err != nil {
+		return nil, &proto.Error{Kind: proto.KindOf(err), Op: "open session", Subject: client, Err: err}
+	}
+	m.log.Info("session opened", "session", result.Session, "client", client)
+	return m.sessions.add(result.Session, client), nil
+}
+
+func (m *Master) welcome(one *session) *pb.SessionEvent {
+	return &pb.SessionEvent{Event: &pb.SessionEvent_Welcome{Welcome: &pb.Welcome{
+		Session: uint64(one.id), Cluster: m.cluster.Cluster.String(), Epoch: uint64(m.cluster.Epoch),
+		TimeoutMs: uint32(m.cfg.SessionTimeout.Milliseconds()), Slots: slots,
+		ChunkSize: m.cluster.ChunkSize, Replicas: m.cluster.Replicas, MinReplicas: m.cluster.MinReplicas,
+		Root: uint64(proto.RootInode),
+	}}}
+}
+
+// endSession forgets a session here and in the log. If the log does not take it, the
+// session comes back with the next start of the master and expires again.
+func (m *Master) endSession(one *session, unheard bool) error {
+	if !m.sessions.end(one, unheard) {
+		return nil
+	}
+	if _, err := m.propose(&state.EndSession{Session: one.id, Now: m.now()}); err != nil {
+		m.log.Warn("end of a session could not be logged", "session", one.id, "error", err)
+	}
+	m.log.Info("session ended", "session", one.id, "client", one.client, "silent", unheard)
+	return nil
+}
+
+// expireSessions ends the sessions that have been silent for too long.
+func (m *Master) expireSessions(ctx context.Context) {
+	every(ctx, min(time.Second, m.cfg.SessionTimeout/4), nil, func() {
+		for _, one := range m.sessions.silent() {
+			_ = m.endSession(one, true) // it has said so in the log
+		}
+	})
+}
+
+func sessionName(id proto.SessionID) string { return fmt.Sprintf("session %d", id) }

@@ -1,0 +1,280 @@
+package meta
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+const (
+	slots     = 256     // changes that a session may have under way at once
+	maxOpens  = 1 << 20 // open inodes of a session
+	maxGroups = 1 << 10 // supplementary groups of a caller
+)
+
+// sessions is the soft state of the sessions: who was heard of when, and which
+// inodes they have open. That a session exists, and what its slots answered, is in
+// the log; a session that is in the log after a start of the master has one time-out
+// to be heard of.
+type sessions struct {
+	now     func() time.Time
+	timeout time.Duration
+
+	mu    sync.RWMutex // protects all below, and what sessions say it does
+	byID  map[proto.SessionID]*session
+	opens map[proto.InodeID]uint32 // of all sessions together
+}
+
+// session is one client's presence.
+type session struct {
+	id     proto.SessionID
+	client string
+	slots  [slots]slot
+
+	// Protected by sessions.mu.
+	heard  time.Time
+	opens  map[proto.InodeID]open
+	ended  chan struct{} // closed when it has ended
+	stream chan struct{} // closed when a later stream takes over; nil: none
+}
+
+// slot is what this master remembers of a slot beside the answer that the log keeps.
+// Whoever has the token owns the rest.
+type slot struct {
+	busy      chan struct{} // holds the token while nobody works on the slot
+	seen      uint64        // highest sequence
+	counted   uint64        // sequence of the last request that counted opens
+	truncated uint64        // sequence of the last request that truncated a file it opened
+}
+
+// open is what a session has open of one inode.
+type open struct {
+	count    uint32
+	writable bool // some of it for writing
+}
+
+func newSessions(now func() time.Time, timeout time.Duration, stored []state.SessionInfo) *sessions {
+	s := &sessions{now: now, timeout: timeout, byID: map[proto.SessionID]*session{}, opens: map[proto.InodeID]uint32{}}
+	for _, info := range stored {
+		s.add(info.ID, info.Client)
+	}
+	return s
+}
+
+// add takes a session of the log in.
+func (s *sessions) add(id proto.SessionID, client string) *session {
+	one := &session{id: id, client: client, heard: s.now(), opens: map[proto.InodeID]open{}, ended: make(chan struct{})}
+	for i := range one.slots {
+		one.slots[i].busy = make(chan struct{}, 1)
+		one.slots[i].busy <- struct{}{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byID[id] = one
+	return one
+}
+
+// find gives a session that lives, and counts as hearing of it; nil: it is gone.
+func (s *sessions) find(id proto.SessionID) *session {
+	now := s.now()
+	s.mu.RLock()
+	one := s.byID[id]
+	fresh := one == nil || now.Sub(one.heard) < time.Second
+	s.mu.RUnlock()
+	if fresh {
+		return one
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one = s.byID[id]; one != nil {
+		one.heard = now
+	}
+	return one
+}
+
+// take waits until nobody works on a request's slot, and takes it. A request that the
+// client has gone beyond is refused: nobody waits for its answer any more.
+func (one *session) take(ctx context.Context, caller *pb.Caller) (*slot, error) {
+	s := &one.slots[caller.Slot]
+	select {
+	case <-s.busy:
+	case <-ctx.Done():
+		return nil, proto.Unavailable
+	case <-one.ended:
+		return nil, proto.SessionExpired
+	}
+	if ctx.Err() != nil || caller.Sequence < s.seen {
+		s.busy <- struct{}{}
+		return nil, proto.Interrupted
+	}
+	s.seen = caller.Sequence
+	return s, nil
+}
+
+// silent lists the sessions that have been silent for the time-out.
+func (s *sessions) silent() (expired []*session) {
+	now := s.now()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, id := range slices.Sorted(maps.Keys(s.byID)) {
+		if one := s.byID[id]; now.Sub(one.heard) >= s.timeout {
+			expired = append(expired, one)
+		}
+	}
+	return expired
+}
+
+// end forgets a session with all it has open. With unheard, only if it is still silent.
+func (s *sessions) end(one *session, unheard bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byID[one.id] != one || unheard && s.now().Sub(one.heard) < s.timeout {
+		return false
+	}
+	delete(s.byID, one.id)
+	for ino, o := range one.opens {
+		s.uncount(ino, o.count)
+	}
+	one.opens = nil
+	close(one.ended)
+	return true
+}
+
+// uncount needs mu.
+func (s *sessions) uncount(ino proto.InodeID, count uint32) {
+	if left := s.opens[ino] - min(count, s.opens[ino]); left > 0 {
+		s.opens[ino] = left
+	} else {
+		delete(s.opens, ino)
+	}
+}
+
+// opened counts an open of an inode, once for each sequence of a slot. Too many
+// files: NoSpace. An orphan that nobody has open any more cannot be opened: it is
+// about to be reaped (Stale).
+func (s *sessions) opened(r *request, ino proto.InodeID, writable, orphan bool) proto.Kind {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := r.session
+	if one == nil || s.byID[one.id] != one {
+		return proto.SessionExpired
+	}
+	if orphan && s.opens[ino] == 0 {
+		return proto.Stale
+	}
+	if r.countedBefore() {
+		return proto.OK
+	}
+	o, there := one.opens[ino]
+	if !there && len(one.opens) >= maxOpens {
+		return proto.NoSpace
+	}
+	one.opens[ino] = open{count: o.count + 1, writable: o.writable || writable}
+	s.opens[ino]++
+	return proto.OK
+}
+
+// countedBefore tells whether this very request has counted already.
+func (r *request) countedBefore() bool {
+	if r.slot == nil {
+		return false
+	}
+	before := r.slot.counted == r.caller.Sequence
+	r.slot.counted = r.caller.Sequence
+	return before
+}
+
+// released takes opens off.
+func (s *sessions) released(r *request, closed []*pb.OpenCount) proto.Kind {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one := r.session
+	if one == nil || s.byID[one.id] != one {
+		return proto.SessionExpired
+	}
+	if r.countedBefore() {
+		return proto.OK
+	}
+	for _, c := range closed {
+		ino := proto.InodeID(c.Inode)
+		o := one.opens[ino]
+		count := min(c.Count, o.count)
+		if o.count -= count; o.count == 0 {
+			delete(one.opens, ino)
+		} else {
+			one.opens[ino] = o
+		}
+		s.uncount(ino, count)
+	}
+	return proto.OK
+}
+
+// claim sets what a session that resumes has open. Whether for writing is not known
+// then: it counts as such.
+func (s *sessions) claim(one *session, claims []*pb.OpenCount) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byID[one.id] != one {
+		return
+	}
+	before := one.opens
+	one.opens = make(map[proto.InodeID]open, min(len(claims), maxOpens))
+	for _, c := range claims {
+		ino := proto.InodeID(c.Inode)
+		if _, twice := one.opens[ino]; c.Count == 0 || twice || len(one.opens) >= maxOpens {
+			continue
+		}
+		o, known := before[ino]
+		one.opens[ino] = open{count: c.Count, writable: o.writable || !known}
+		s.opens[ino] += c.Count
+	}
+	for ino, o := range before {
+		s.uncount(ino, o.count)
+	}
+}
+
+// writable tells whether the session has the inode open for writing.
+func (s *sessions) writable(one *session, ino proto.InodeID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return one != nil && one.opens[ino].writable
+}
+
+// isOpen tells whether any session has the inode open.
+func (s *sessions) isOpen(ino proto.InodeID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.opens[ino] > 0
+}
+
+// attach makes a stream the session's; the one before is told to end.
+func (s *sessions) attach(one *session) (replaced <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one.stream != nil {
+		close(one.stream)
+	}
+	one.stream = make(chan struct{})
+	one.heard = s.now()
+	return one.stream
+}
+
+// status describes the sessions in order of ids.
+func (s *sessions) status() (list []*pb.SessionStatus) {
+	now := s.now()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, id := range slices.Sorted(maps.Keys(s.byID)) {
+		one := s.byID[id]
+		list = append(list, &pb.SessionStatus{
+			Session: uint64(id), Client: one.client, LastHeardMs: uint64(now.Sub(one.heard).Milliseconds()), OpenFiles: uint32(len(one.opens)),
+		})
+	}
+	return list
+}

@@ -1,0 +1,56 @@
+package meta
+
+import (
+	"context"
+	"sync"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// chunkWork sees to it that one party at a time changes a chunk's chain (L3).
+type chunkWork struct {
+	mu   sync.Mutex
+	busy map[proto.ChunkID]chan struct{} // closed when the work is done
+}
+
+// try begins work on a chunk, unless somebody is at it.
+func (w *chunkWork) try(id proto.ChunkID) (done func(), ok bool) {
+	done, _ = w.begin(id)
+	return done, done != nil
+}
+
+// wait begins work on a chunk when it is its turn; waited says that somebody else was
+// at it in between.
+func (w *chunkWork) wait(ctx context.Context, id proto.ChunkID) (done func(), waited bool, err error) {
+	for {
+		done, other := w.begin(id)
+		if done != nil {
+			return done, waited, nil
+		}
+		waited = true
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, waited, ctx.Err()
+		}
+	}
+}
+
+func (w *chunkWork) begin(id proto.ChunkID) (done func(), other <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if busy, taken := w.busy[id]; taken {
+		return nil, busy
+	}
+	if w.busy == nil {
+		w.busy = map[proto.ChunkID]chan struct{}{}
+	}
+	mine := make(chan struct{})
+	w.busy[id] = mine
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.busy, id)
+		close(mine)
+	}, nil
+}
