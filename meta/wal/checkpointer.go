@@ -25,9 +25,9 @@ type snapshotReply struct {
 }
 
 // serveSnapshot runs on the applier, between two batches.
-func (g *Group) serveSnapshot(request snapshotRequest, index uint64) {
-	reply := snapshotReply{index: index, logBytes: g.Status().LogBytes}
-	if index > request.since {
+func (g *Group) serveSnapshot(request snapshotRequest) {
+	reply := snapshotReply{index: g.applied.Load(), logBytes: g.Status().LogBytes}
+	if reply.index > request.since {
 		reply.snapshot, reply.err = g.machine.Snapshot()
 	}
 	request.reply <- reply

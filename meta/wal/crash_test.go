@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -58,15 +59,13 @@ func (s *storm) run(g *Group, random *rand.Rand, round int) {
 	_ = g.Close()
 }
 
+var seeds = flag.Uint64("seeds", 400, "crash tests, of four power cuts each")
+
 // G8: power cuts at random moments, three in a row, while proposers and the
 // checkpointer work and while recovery does: all that was acknowledged is there, in
 // order, exactly once.
 func TestCrashesLoseNothingAcknowledged(t *testing.T) {
-	seeds := uint64(1000) // of four cuts each
-	if testing.Short() {
-		seeds = 200
-	}
-	for seed := range seeds {
+	for seed := range *seeds {
 		crashes(t, seed)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

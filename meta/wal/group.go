@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/distrifs/distrifs/proto"
 )
@@ -22,7 +23,7 @@ type Group struct {
 	older   uint64         // index of the checkpoint before newest; 0: none. Belongs to the checkpointer
 
 	durable   chan []*proposal     // from the appender to the applier, in order
-	applied   chan struct{}        // closed by the applier: all that is durable is applied
+	drained   chan struct{}        // closed by the applier: all that will be durable is applied
 	snapshots chan snapshotRequest // to the applier
 	kick      chan struct{}        // of one place: enough was logged for a checkpoint
 	requests  chan chan error      // to the checkpointer: take one now
@@ -34,8 +35,10 @@ type Group struct {
 	closing  sync.Once
 	closeErr error // of the one close
 
+	applied atomic.Uint64 // index; set before the record is answered
+
 	mu     sync.Mutex // protects status
-	status Status     // less what segmentLog knows
+	status Status     // less applied and what segmentLog knows
 }
 
 // checkpointInfo is what the checkpointer knows of the newest checkpoint.
@@ -71,7 +74,7 @@ func Open(opts Options, m Machine) (*Group, error) {
 		log: r.log, term: r.term, newest: r.newest, older: r.older,
 		queue:     newQueue(opts.QueueBytes),
 		durable:   make(chan []*proposal, 1),
-		applied:   make(chan struct{}),
+		drained:   make(chan struct{}),
 		snapshots: make(chan snapshotRequest),
 		kick:      make(chan struct{}, 1),
 		requests:  make(chan chan error),
@@ -79,10 +82,11 @@ func Open(opts Options, m Machine) (*Group, error) {
 		failed:    make(chan struct{}),
 		quit:      make(chan struct{}),
 		status: Status{
-			LastIndex: r.last, AppliedIndex: r.last, Term: r.term,
+			LastIndex: r.last, Term: r.term,
 			CheckpointIndex: r.newest.index, LogBytes: r.replayed,
 		},
 	}
+	g.applied.Store(r.last)
 	g.nudge(r.replayed)
 	g.running.Go(g.appendAll)
 	g.running.Go(g.applyAll)
@@ -125,6 +129,7 @@ func (g *Group) Status() Status {
 	g.mu.Lock()
 	s := g.status
 	g.mu.Unlock()
+	s.AppliedIndex = g.applied.Load()
 	s.FirstIndex, s.Segments = g.log.span()
 	return s
 }
@@ -162,7 +167,7 @@ func (g *Group) Close() error {
 func (g *Group) close() error {
 	g.queue.close(errClosed)
 	close(g.hurry)
-	<-g.applied
+	<-g.drained
 	err := g.failure()
 	if err == nil {
 		err = g.Checkpoint(context.Background())
@@ -225,41 +230,41 @@ func (g *Group) fail(cause error, batch []*proposal) {
 
 // applyAll is the applier.
 func (g *Group) applyAll() {
-	index := g.Status().AppliedIndex
 	durable := g.durable
 	for {
 		select {
 		case batch, ok := <-durable:
 			if !ok {
 				durable = nil
-				close(g.applied)
+				close(g.drained)
 				continue
 			}
-			index = g.applyBatch(index, batch)
+			g.applyBatch(batch)
 		case request := <-g.snapshots:
-			g.serveSnapshot(request, index)
+			g.serveSnapshot(request)
 		case <-g.quit:
 			return
 		}
 	}
 }
 
-func (g *Group) applyBatch(index uint64, batch []*proposal) uint64 {
+func (g *Group) applyBatch(batch []*proposal) {
 	var bytes int64
 	for _, p := range batch {
-		index++
 		bytes += recordHeader + int64(len(p.data))
-		result := g.machine.Apply(Record{Op: p.op, Index: index, Term: g.term, Data: p.data})
-		err, _ := result.(error)
-		g.queue.answer(p, result, err)
 	}
 	g.mu.Lock()
-	g.status.AppliedIndex = index
 	g.status.LogBytes += bytes
 	logged := g.status.LogBytes
 	g.mu.Unlock()
+	for _, p := range batch {
+		r := Record{Op: p.op, Index: g.applied.Load() + 1, Term: g.term, Data: p.data}
+		result := g.machine.Apply(r)
+		g.applied.Store(r.Index)
+		err, _ := result.(error)
+		g.queue.answer(p, result, err)
+	}
 	g.nudge(logged)
-	return index
 }
 
 // nudge wakes the checkpointer when enough was logged.

@@ -43,7 +43,7 @@ func (j *journal) Apply(r Record) any {
 func (j *journal) Snapshot() (Snapshot, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return &journalSnapshot{j.last, slices.Clone(j.entries)}, nil
+	return &journalSnapshot{last: j.last, entries: slices.Clone(j.entries)}, nil
 }
 
 func (j *journal) Restore(r io.Reader) error {
@@ -84,8 +84,9 @@ func (j *journal) list(t testing.TB) []string {
 }
 
 type journalSnapshot struct {
-	last    uint64
-	entries []string
+	last     uint64
+	entries  []string
+	released bool
 }
 
 func (s *journalSnapshot) WriteTo(w io.Writer) (int64, error) {
@@ -99,10 +100,10 @@ func (s *journalSnapshot) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (s *journalSnapshot) Release() {
-	if s.entries == nil {
+	if s.released {
 		panic("released twice")
 	}
-	s.entries = nil
+	s.released = true
 }
 
 // tiny makes a few records fill a segment; checkpoints are taken when asked for.
