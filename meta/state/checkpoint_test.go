@@ -161,8 +161,8 @@ func tryImage(t *testing.T, image []byte) bool {
 		}
 		return false
 	}
-	if again := checkpointOf(t, s); !bytes.Equal(again, image) {
-		t.Fatal("what was loaded is written otherwise")
+	if written := binary.LittleEndian.Uint64(image[len(image)-8:]); s.Hash() != written {
+		t.Fatalf("hash %x, loaded from a checkpoint of %x", s.Hash(), written)
 	}
 	if s.Config() == (Config{}) {
 		return true

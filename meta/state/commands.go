@@ -236,21 +236,22 @@ type DropAssigned struct {
 	Chunks []proto.ChunkID
 }
 
-// Op gives the operation code.
+// Which operation code each command has.
+
 func (*Init) Op() Op         { return OpInit }
-func (*BeginEpoch) Op() Op   { return OpBeginEpoch }   // Op gives the operation code.
-func (*OpenSession) Op() Op  { return OpOpenSession }  // Op gives the operation code.
-func (*EndSession) Op() Op   { return OpEndSession }   // Op gives the operation code.
-func (*RegisterNode) Op() Op { return OpRegisterNode } // Op gives the operation code.
-func (*Make) Op() Op         { return OpMake }         // Op gives the operation code.
-func (*Link) Op() Op         { return OpLink }         // Op gives the operation code.
-func (*Unlink) Op() Op       { return OpUnlink }       // Op gives the operation code.
-func (*Rename) Op() Op       { return OpRename }       // Op gives the operation code.
-func (*SetAttr) Op() Op      { return OpSetAttr }      // Op gives the operation code.
-func (*SetXattr) Op() Op     { return OpSetXattr }     // Op gives the operation code.
-func (*RemoveXattr) Op() Op  { return OpRemoveXattr }  // Op gives the operation code.
-func (*AssignChunks) Op() Op { return OpAssignChunks } // Op gives the operation code.
-func (*Commit) Op() Op       { return OpCommit }       // Op gives the operation code.
-func (*SetChain) Op() Op     { return OpSetChain }     // Op gives the operation code.
-func (*Reap) Op() Op         { return OpReap }         // Op gives the operation code.
-func (*DropAssigned) Op() Op { return OpDropAssigned } // Op gives the operation code.
+func (*BeginEpoch) Op() Op   { return OpBeginEpoch }
+func (*OpenSession) Op() Op  { return OpOpenSession }
+func (*EndSession) Op() Op   { return OpEndSession }
+func (*RegisterNode) Op() Op { return OpRegisterNode }
+func (*Make) Op() Op         { return OpMake }
+func (*Link) Op() Op         { return OpLink }
+func (*Unlink) Op() Op       { return OpUnlink }
+func (*Rename) Op() Op       { return OpRename }
+func (*SetAttr) Op() Op      { return OpSetAttr }
+func (*SetXattr) Op() Op     { return OpSetXattr }
+func (*RemoveXattr) Op() Op  { return OpRemoveXattr }
+func (*AssignChunks) Op() Op { return OpAssignChunks }
+func (*Commit) Op() Op       { return OpCommit }
+func (*SetChain) Op() Op     { return OpSetChain }
+func (*Reap) Op() Op         { return OpReap }
+func (*DropAssigned) Op() Op { return OpDropAssigned }

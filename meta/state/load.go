@@ -71,6 +71,7 @@ type loader struct {
 	buffer  []byte
 	digest  xxhash.Digest
 
+	configured bool
 	instances  map[uuid.UUID]bool // of nodes
 	names      []uint32           // by inode slot: names found; 1 for a free slot found in the free list
 	freeChunks []bool             // by slot: found in the free list
@@ -204,7 +205,8 @@ func (l *loader) liveInode(slot uint32) bool {
 }
 
 func (l *loader) loadConfig() {
-	l.check(l.config == Config{}, "two configurations")
+	l.check(!l.configured, "two configurations")
+	l.configured = true
 	l.config = Config{
 		Cluster: proto.ClusterID(l.uuid()), ChunkSize: l.u64(), Replicas: l.u32(), MinReplicas: l.u32(),
 		Seed: l.u64(), Epoch: proto.Epoch(l.u64()),
@@ -218,6 +220,7 @@ func (l *loader) loadConfig() {
 }
 
 func (l *loader) afterConfig() {
+	l.check(l.configured, "no configuration")
 	if l.config == (Config{}) {
 		l.check(l.section == sectionEnd, "content without a configuration")
 	}
