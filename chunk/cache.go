@@ -8,6 +8,10 @@ import (
 // cache bounds the replicas that are open: their descriptors and tables. It is a
 // clock: a replica that was used since the hand last passed stays. Using an open
 // replica takes no lock of the cache.
+//
+// A replica may be closed with unsynced bytes. It is opened again to be synced, and
+// the kernel tells a write-back error that nobody has seen to whoever opens the file
+// next (errseq_sample), so the sync still fails (L9).
 type cache struct {
 	maxOpen  int          // replicas
 	maxBytes int64        // of tables

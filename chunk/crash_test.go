@@ -37,7 +37,7 @@ func TestPowerCut(t *testing.T) {
 				synced[chunk], touched[chunk] = bytes.Clone(written[chunk]), nil
 				continue
 			case 2:
-				must(t, s.settle(0))
+				must(t, s.settle(0, 2))
 				writeBack(t, mem, written)
 				for chunk, m := range written {
 					synced[chunk], touched[chunk] = bytes.Clone(m), nil
@@ -102,7 +102,7 @@ func TestWriteDuringSettle(t *testing.T) {
 			}
 			return nil
 		})
-		must(t, s.settle(0))
+		must(t, s.settle(0, 2))
 		mem.SetHook(nil)
 		after := openStoreAt(t, mem.CrashClone(seed))
 		if !after.replicaState(1).Unclean {
@@ -136,7 +136,7 @@ func TestPowerCutWithinAWrite(t *testing.T) {
 			s := openStore(t, testOptions(mem, "/data"))
 			before := bytes.Repeat([]byte("a"), 20_000)
 			must(t, write(s, testChunk(1), 1, 0, before, true))
-			must(t, s.settle(0))
+			must(t, s.settle(0, 2))
 			var clone *disk.Mem
 			calls := 0
 			mem.SetHook(func(disk.Op, string) error {
@@ -174,7 +174,7 @@ func TestKilled(t *testing.T) {
 	s := openStore(t, testOptions(mem, "/data"))
 	must(t, write(s, testChunk(1), 1, 0, bytes.Repeat([]byte("a"), 20_000), true))
 	must(t, write(s, testChunk(2), 1, 0, []byte("settled"), true))
-	must(t, s.settle(0))
+	must(t, s.settle(0, 2))
 	must(t, write(s, testChunk(1), 1, 10_000, []byte("acknowledged"), false))
 	must(t, write(s, testChunk(3), 1, 0, []byte("new"), true))
 	// A write that dies between table and data.
@@ -222,7 +222,7 @@ func TestUncleanStopBlessesNothingElse(t *testing.T) {
 	mem := disk.NewMem()
 	s := openStore(t, testOptions(mem, "/data"))
 	must(t, write(s, testChunk(1), 1, 0, []byte("settled"), true))
-	must(t, s.settle(0))
+	must(t, s.settle(0, 2))
 	s.abandon()
 	flip(t, mem, chunkFile(1), 3)
 	s = openStoreAt(t, mem)
@@ -256,7 +256,7 @@ func faultScript(t *testing.T, mem *disk.Mem, what string) {
 	}
 	put(1, 0, bytes.Repeat([]byte("a"), 10_000))
 	put(1, 9_000, bytes.Repeat([]byte("b"), 10_000))
-	_ = s.settle(0) // may fail like everything here
+	_ = s.settle(0, 2) // may fail like everything here
 	put(1, 4_096, bytes.Repeat([]byte("c"), 8_192))
 	put(2, 100_000, []byte("d"))
 	if m := acked[1]; s.Zero(testChunk(1), 1, 3_000, 12_000, false) == nil {
@@ -314,7 +314,7 @@ func TestFaultThenRestart(t *testing.T) {
 			mem := disk.NewMem()
 			s := openStore(t, testOptions(mem, "/data"))
 			must(t, write(s, testChunk(1), 1, 0, bytes.Repeat([]byte("a"), 30_000), true))
-			must(t, s.settle(0))
+			must(t, s.settle(0, 2))
 			remove := mem.Inject(disk.Fault{Op: disk.OpWrite, Path: "chunk-*", After: after, Times: 2, Err: syscall.ENOSPC, Partial: partial})
 			for i := range uint64(3) {
 				_ = write(s, testChunk(1), 1, 1000+i*9000, bytes.Repeat([]byte("b"), 9_000), false)

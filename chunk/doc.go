@@ -34,10 +34,13 @@
 //
 // # Locks, in order
 //
-//	replica.mu   one replica: held for writing by writes, for reading by reads
-//	Store.mu     the index of replicas
+//	Store.joining  one change of the place in the cluster at a time
+//	replica.mu     one replica: held for writing by writes, for reading by reads
+//	Store.mu       the index of replicas
 //	cache.mu, folder.mu, changes.mu, dirtySet.mu   leaves
 //
+// A replica that is being made or copied is locked before it enters the index; only
+// then is a second replica.mu taken, that of the one it replaces.
 // cache.mu may be held while a replica is tried (never waited for). Syncs run
 // without replica.mu, on a pinned file, so that reads and writes go on.
 //

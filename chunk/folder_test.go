@@ -299,7 +299,7 @@ func TestParallel(t *testing.T) {
 			}
 			s.replicaStates(func(proto.ChunkID) bool { return true })
 			s.changes.take(100)
-			if err := s.settle(0); err != nil {
+			if err := s.settle(0, 2); err != nil {
 				t.Error(err)
 			}
 			n := rand.IntN(8)

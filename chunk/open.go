@@ -227,7 +227,7 @@ func (s *Store) refresh() {
 // Close makes everything durable, ends all periods, marks the stop as clean if
 // that succeeded, and lets go of the folders. No method may be under way or follow.
 func (s *Store) Close() error {
-	err := s.settle(0)
+	err := s.settle(0, stopSyncers)
 	clean := len(s.dirty.list()) == 0
 	s.mu.Lock()
 	for _, r := range s.index {

@@ -77,7 +77,7 @@ func (s *Store) Delete(id proto.ChunkID, v proto.Version, epoch proto.Epoch) err
 	if r.version > v {
 		return r.fail(proto.WrongVersion, "delete", fmt.Sprintf("the order is for version %d at most", v), nil)
 	}
-	if err := r.folder.fs.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := r.folder.fs.Remove(r.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return r.folder.failed("delete "+r.subject(), err)
 	}
 	s.drop(r)
@@ -230,15 +230,15 @@ func (s *Store) name(d, old *replica) error {
 	}
 	if old != nil {
 		s.replace(old, d)
-		if old.path != d.path {
-			if err := old.folder.fs.Remove(old.path); err != nil {
-				s.log.Warn("remove replaced replica: the next start puts it into quarantine", "file", old.path, "error", err)
+		if old.folder != d.folder {
+			if err := old.folder.fs.Remove(old.path()); err != nil {
+				s.log.Warn("remove replaced replica: the next start puts it into quarantine", "file", old.path(), "error", err)
 			}
 		}
 	}
 	s.cache.add(d)
 	s.changes.note(d.id, false)
-	if err := d.folder.fs.SyncDir(d.dir()); err != nil {
+	if err := d.folder.fs.SyncDir(d.folder.dirOf(d.id)); err != nil {
 		return d.lose(d.folder.failed("sync folder of "+d.subject(), err)) // L9
 	}
 	return nil

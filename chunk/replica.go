@@ -30,7 +30,7 @@ type replica struct {
 
 	mu      sync.RWMutex // protects all below
 	folder  *folder
-	path    string // in tmp/ until whole
+	draft   string // its file in tmp/ until it is whole; then empty
 	version proto.Version
 	length  int64  // bytes
 	flags   uint32 // as in the footer on disk
@@ -57,6 +57,14 @@ const (
 	whole                      // has its name
 	gone                       // not in the index any more: look again
 )
+
+// path of the replica's file.
+func (r *replica) path() string {
+	if r.draft != "" {
+		return r.draft
+	}
+	return r.folder.chunkPath(r.id, r.name)
+}
 
 func (r *replica) layout() layout { return r.store.layout() }
 
@@ -104,9 +112,9 @@ func (r *replica) open() error {
 	if r.file != nil {
 		return nil
 	}
-	file, err := r.folder.fs.OpenFile(r.path, os.O_RDWR, 0)
+	file, err := r.folder.fs.OpenFile(r.path(), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r.lose(damaged("file %s is gone", r.path))
+		return r.lose(damaged("file %s is gone", r.path()))
 	}
 	if err != nil {
 		return r.folder.failed("open "+r.subject(), err)

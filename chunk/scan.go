@@ -76,9 +76,9 @@ func (s *Store) found(f *folder, id proto.ChunkID) error {
 	r := s.newReplica(id, 0)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.folder, r.path, r.state = f, f.chunkPath(id, r.name), whole
+	r.folder, r.state = f, whole
 	if err := r.inspect(); errors.Is(err, proto.NewerFormat) {
-		return fmt.Errorf("%s: %w", r.path, err)
+		return fmt.Errorf("%s: %w", r.path(), err)
 	} else if err != nil {
 		_ = r.lose(err) // remembered in r
 	}
@@ -91,9 +91,9 @@ func (s *Store) found(f *folder, id proto.ChunkID) error {
 // inspect reads a chunk's file for the first time and, if it was being written
 // when the last process ended, recovers it.
 func (r *replica) inspect() error {
-	file, err := r.folder.fs.OpenFile(r.path, os.O_RDWR, 0)
+	file, err := r.folder.fs.OpenFile(r.path(), os.O_RDWR, 0)
 	if err != nil {
-		return r.folder.failed("open "+r.path, err)
+		return r.folder.failed("open "+r.path(), err)
 	}
 	err = r.adoptFooter(file)
 	if err == nil && r.flags&flagWriting != 0 {
@@ -107,14 +107,14 @@ func (r *replica) inspect() error {
 func (r *replica) adoptFooter(file disk.File) error {
 	size, err := file.Size()
 	if err != nil {
-		return r.folder.failed("read size of "+r.path, err)
+		return r.folder.failed("read size of "+r.path(), err)
 	}
 	if size != r.layout().fileSize() {
 		return damaged("file has %d bytes instead of %d", size, r.layout().fileSize())
 	}
 	var page [footerPageSize]byte
 	if n, err := file.ReadAt(page[:], r.layout().footerAt()); n < len(page) {
-		return r.folder.failed("read footer of "+r.path, err)
+		return r.folder.failed("read footer of "+r.path(), err)
 	}
 	f, err := decodeFooter(page[:])
 	if err != nil {
@@ -143,10 +143,10 @@ func (s *Store) double(r *replica) error {
 	s.dirty.remove(loser)
 	loser.state = gone
 	f := loser.folder
-	to := filepath.Join(f.path, quarantineDir, fmt.Sprintf("%s.%d", filepath.Base(loser.path), s.incarnation))
+	to := filepath.Join(f.path, quarantineDir, fmt.Sprintf("%s.%d", filepath.Base(loser.path()), s.incarnation))
 	f.log.Warn("a chunk stands in two data folders: the older file goes to quarantine", "chunk", r.id, "version", loser.version, "file", to)
-	if err := f.fs.Rename(loser.path, to); err != nil {
-		_ = f.failed("quarantine "+loser.path, err) // noted: the folder is out of service and reported
+	if err := f.fs.Rename(loser.path(), to); err != nil {
+		_ = f.failed("quarantine "+loser.path(), err) // noted: the folder is out of service and reported
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (r *replica) recover() error {
 	r.store.dirty.add(r)
 	raw := make([]byte, r.layout().blocks()*entrySize)
 	if n, err := r.file.ReadAt(raw, r.layout().tableAt()); n < len(raw) {
-		return r.folder.failed("read table of "+r.path, err)
+		return r.folder.failed("read table of "+r.path(), err)
 	}
 	r.table = decodeEntries(raw)
 	blocks := max(blocksOf(r.length), r.table.used())
@@ -172,7 +172,7 @@ func (r *replica) recover() error {
 	}
 	r.writes++
 	if err := r.file.PunchHole(blocks*blockSize, int64(r.layout())-blocks*blockSize); err != nil { // doc.go, 4
-		return r.folder.failed("punch hole into "+r.path, err)
+		return r.folder.failed("punch hole into "+r.path(), err)
 	}
 	if torn == 0 && end <= r.length {
 		return nil
@@ -198,7 +198,7 @@ func (r *replica) rescan(blocks int64) (torn int, end int64, err error) {
 	for off := int64(0); off < blocks*blockSize; off += int64(len(buffer)) {
 		buffer = buffer[:min(int64(len(buffer)), blocks*blockSize-off)]
 		if n, err := r.file.ReadAt(buffer, off); n < len(buffer) && !errors.Is(err, io.EOF) {
-			return 0, 0, r.folder.failed("read "+r.path, err)
+			return 0, 0, r.folder.failed("read "+r.path(), err)
 		} else if n < len(buffer) {
 			return 0, 0, damaged("file ends at %d", off+int64(n))
 		}

@@ -146,7 +146,7 @@ func (s *Server) every(interval time.Duration, do func()) {
 }
 
 func (s *Server) settle() {
-	if err := s.store.settle(settleAfter); err != nil {
+	if err := s.store.settle(settleAfter, idleSyncers); err != nil {
 		s.config.Logger.Warn("sync chunks that were written", "error", err)
 	}
 }

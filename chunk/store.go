@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -186,8 +185,8 @@ func (s *Store) createIn(r *replica, write func() error) error {
 
 // draft opens an empty file in tmp/ for r. Needs r.mu for writing.
 func (s *Store) draft(r *replica) error {
-	r.path = r.folder.tmpPath(r.name)
-	file, err := r.folder.fs.OpenFile(r.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	r.draft = r.folder.tmpPath(r.name)
+	file, err := r.folder.fs.OpenFile(r.draft, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return r.folder.failed("create "+r.subject(), err)
 	}
@@ -204,21 +203,17 @@ func (s *Store) draft(r *replica) error {
 
 // adopt renames a draft to its name. Needs r.mu for writing.
 func (r *replica) adopt() error {
-	path := r.folder.chunkPath(r.id, r.name)
-	if err := r.folder.fs.Rename(r.path, path); err != nil {
+	if err := r.folder.fs.Rename(r.draft, r.folder.chunkPath(r.id, r.name)); err != nil {
 		return r.folder.failed("name "+r.subject(), err)
 	}
-	r.path, r.state = path, whole
+	r.draft, r.state = "", whole
 	return nil
 }
 
 // discard removes a draft's file. Needs r.mu for writing.
 func (s *Store) discard(r *replica) {
 	r.close()
-	if err := r.folder.fs.Remove(r.path); err != nil {
-		s.log.Warn("remove unfinished replica: the next start will", "file", r.path, "error", err)
+	if err := r.folder.fs.Remove(r.draft); err != nil {
+		s.log.Warn("remove unfinished replica: the next start will", "file", r.draft, "error", err)
 	}
 }
-
-// dir is the subfolder that holds the replica's name.
-func (r *replica) dir() string { return filepath.Dir(r.path) }

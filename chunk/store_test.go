@@ -244,6 +244,23 @@ func TestReplicasOfEqualContentAreEqualFiles(t *testing.T) {
 	}
 }
 
+// What a read costs: one system call, aligned or not, up to 64 KiB.
+func TestReadsAreOneCall(t *testing.T) {
+	mem := disk.NewMem()
+	s := openStore(t, testOptions(mem, "/data"))
+	must(t, write(s, testChunk(1), 1, 0, make([]byte, 500_001), true))
+	for _, c := range []struct{ off, n, calls int }{
+		{0, 4096, 1}, {8192, 1 << 18, 1}, {100, 4096, 1}, {5000, 50_000, 1}, {499_712, 4096, 1}, {499_900, 4096, 1}, {100, 1 << 18, 3},
+	} {
+		before := mem.Calls(disk.OpRead)
+		_, err := read(t, s, testChunk(1), 1, uint64(c.off), c.n)
+		must(t, err)
+		if calls := mem.Calls(disk.OpRead) - before; calls != c.calls {
+			t.Errorf("read of %d at %d: %d calls, want %d", c.n, c.off, calls, c.calls)
+		}
+	}
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

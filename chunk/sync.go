@@ -11,8 +11,12 @@ import (
 	"github.com/distrifs/distrifs/proto"
 )
 
-// syncers bounds how many replicas are synced at once without being asked for.
-const syncers = 8
+// How many replicas are synced at once without being asked for: in the background,
+// where requests come first, and at a stop.
+const (
+	idleSyncers = 2
+	stopSyncers = 16
+)
 
 // Sync makes everything durable that was written to the replica before: its bytes
 // (fdatasync) and its name. After a failure the replica is lost (L9).
@@ -62,7 +66,7 @@ func (r *replica) sync(settle bool) error {
 	err = file.Sync()
 	var nameErr error
 	if fresh {
-		nameErr = r.folder.fs.SyncDir(r.dir())
+		nameErr = r.folder.fs.SyncDir(r.folder.dirOf(r.id))
 	}
 
 	r.mu.Lock()
@@ -141,9 +145,9 @@ func (d *dirtySet) list() []*replica {
 	return list
 }
 
-// settle ends the periods of replicas that nobody has written to for idle. It
-// returns the first error; the replicas concerned stay as they are.
-func (s *Store) settle(idle time.Duration) error {
+// settle ends the periods of replicas that nobody has written to for idle, so many
+// at once. It returns the first error; the replicas concerned stay as they are.
+func (s *Store) settle(idle time.Duration, syncers int) error {
 	var group errgroup.Group
 	group.SetLimit(syncers)
 	for _, r := range s.dirty.list() {
