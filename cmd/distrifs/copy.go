@@ -145,10 +145,7 @@ func (cp *copier) source(ctx context.Context, src, dst location, into bool) erro
 
 // refuseItself keeps a directory from being copied into itself without end.
 func (cp *copier) refuseItself(from, to string, i info) error {
-	if cp.src.place != cp.dst.place && !(cp.src.client != nil && cp.src.client == cp.dst.client) {
-		return nil
-	}
-	if i.isDir() && (to == from || strings.HasPrefix(to, strings.TrimSuffix(from, "/")+"/")) {
+	if cp.src.client == cp.dst.client && i.isDir() && (to == from || strings.HasPrefix(to, strings.TrimSuffix(from, "/")+"/")) {
 		return fmt.Errorf("%s: a directory cannot be copied into itself, %s", from, to)
 	}
 	return nil

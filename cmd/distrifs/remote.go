@@ -127,7 +127,8 @@ func ownCred() client.Cred {
 }
 
 // withRemotes runs a command over remote paths, one after another, with a client
-// for each path's master. The first error ends it.
+// for each path's master. As with rm(1) and its like, a path that fails does not
+// keep the others from being seen to; the error names all that failed.
 func withRemotes(ctx context.Context, verb string, args []string, master string, fn func(*client.Client, location) error) (err error) {
 	locations, err := parseRemotes(args, master)
 	if err != nil {
@@ -135,14 +136,16 @@ func withRemotes(ctx context.Context, verb string, args []string, master string,
 	}
 	conns := newConnections(verb)
 	defer func() { err = errors.Join(err, conns.close()) }()
+	var errs []error
 	for _, l := range locations {
 		c, err := conns.to(ctx, l.master)
 		if err != nil {
-			return err
+			return errors.Join(append(errs, err)...)
 		}
-		if err := fn(c, l); err != nil {
-			return err
+		errs = append(errs, fn(c, l))
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

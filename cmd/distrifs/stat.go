@@ -81,7 +81,7 @@ of replicas. Without PATH it asks the master of --master.`
 			}
 			used := s.TotalBytes - min(s.FreeBytes, s.TotalBytes)
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t\n", at.master, humanize.IBytes(s.TotalBytes), humanize.IBytes(used),
-				humanize.IBytes(s.FreeBytes), percent(used, s.TotalBytes), humanize.Comma(int64(s.Inodes-min(s.FreeInodes, s.Inodes))))
+				humanize.IBytes(s.FreeBytes), percent(used, s.TotalBytes), count(s.Inodes))
 			return nil
 		})
 		if err != nil {
