@@ -49,7 +49,7 @@ func (c *clientConn) check() {
 	if c.err != nil {
 		return
 	}
-	if len(c.pending) == 0 {
+	if len(c.pending) == 0 && c.filling == nil {
 		c.idle()
 		return
 	}

@@ -1,0 +1,369 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// dialCounter counts the connections that the client makes.
+func dialCounter(count *atomic.Int64) func(int, net.Conn) net.Conn {
+	return func(i int, conn net.Conn) net.Conn {
+		if i == -1 {
+			count.Add(1)
+		}
+		return conn
+	}
+}
+
+func TestACancelledReadReturnsAtOnceAndHarmsNothing(t *testing.T) {
+	var dials atomic.Int64
+	c := newCluster(t, 1, clusterOptions{wrap: dialCounter(&dials)})
+	data := pattern(1, 8192)
+	c.write(t, &WriteRequest{Chunk: testChunk(1), Version: 1, Data: data, Create: true})
+	c.write(t, &WriteRequest{Chunk: testChunk(2), Version: 1, Data: data, Create: true})
+	g := newGate(testChunk(1))
+	c.members[0].store.set(func(s *memStore) { s.onRead = g.pass })
+	ctx, cancel := context.WithCancel(context.Background())
+	dst := make([]byte, 8192)
+	result := make(chan error, 1)
+	go func() {
+		_, err := c.client.Read(ctx, ReadRequest{Chunk: testChunk(1), Version: 1, From: c.members[0].hop}, dst)
+		result <- err
+	}()
+	<-g.entered
+	cancel()
+	if err := <-result; !errors.Is(err, proto.Interrupted) {
+		t.Error(err)
+	}
+	close(g.open)
+	for range 3 {
+		if got, err := c.read(t, 0, testChunk(2), 1, 0, 8192); err != nil || !bytes.Equal(got, data) {
+			t.Error(err)
+		}
+	}
+	if !bytes.Equal(dst, make([]byte, 8192)) {
+		t.Error("the late answer went into memory that the caller had back")
+	}
+	if dials.Load() != 2 { // one for writes, one for small reads
+		t.Errorf("%d connections were made", dials.Load())
+	}
+}
+
+// stallingConn delivers limit bytes, and then nothing until the limit is raised.
+type stallingConn struct {
+	net.Conn
+	limit    *atomic.Int64
+	stalled  chan struct{}
+	deadline atomic.Bool // one in the past is set
+}
+
+func (c *stallingConn) SetReadDeadline(t time.Time) error {
+	c.deadline.Store(!t.IsZero())
+	return nil
+}
+
+func (c *stallingConn) Read(p []byte) (int, error) {
+	if c.limit.Load() == 0 {
+		c.stalled <- struct{}{}
+	}
+	for c.limit.Load() == 0 {
+		if c.deadline.Load() {
+			return 0, os.ErrDeadlineExceeded
+		}
+		time.Sleep(time.Millisecond)
+	}
+	n, err := c.Conn.Read(p[:min(len(p), int(c.limit.Load()))])
+	c.limit.Add(-int64(n))
+	return n, err
+}
+
+func TestAReadIsCancelledWhileItsDataArrives(t *testing.T) {
+	const open = 1 << 40
+	var limit, dials atomic.Int64
+	limit.Store(open)
+	stalled := make(chan struct{}, 10)
+	count := dialCounter(&dials)
+	c := newCluster(t, 1, clusterOptions{wrap: func(i int, conn net.Conn) net.Conn {
+		return &stallingConn{Conn: count(i, conn), limit: &limit, stalled: stalled}
+	}})
+	data := pattern(1, MaxPayload)
+	c.write(t, &WriteRequest{Chunk: testChunk(1), Version: 1, Data: data, Create: true})
+	limit.Store(300_000)
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	dst := make([]byte, MaxPayload)
+	r := ReadRequest{Chunk: testChunk(1), Version: 1, From: c.members[0].hop}
+	go func() {
+		_, err := c.client.Read(ctx, r, dst)
+		result <- err
+	}()
+	<-stalled
+	cancel()
+	if err := <-result; !errors.Is(err, proto.Interrupted) {
+		t.Error(err)
+	}
+	clear(dst)
+	limit.Store(open)
+	if got, err := c.read(t, 0, testChunk(1), 1, 0, MaxPayload); err != nil || !bytes.Equal(got, data) {
+		t.Error(err)
+	}
+	if !bytes.Equal(dst, make([]byte, MaxPayload)) {
+		t.Error("the rest of the answer went into memory that the caller had back")
+	}
+	if dials.Load() != 2 {
+		t.Errorf("%d connections were made", dials.Load())
+	}
+}
+
+func TestDataThatStopArrivingFailTheConnection(t *testing.T) { // L18
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		client := NewClient(ClientOptions{Dial: func(context.Context, string) (net.Conn, error) { return here, nil }})
+		defer client.Close()
+		defer there.Close()
+		go func() {
+			there.Read(make([]byte, headerSize))
+			frame := sample{h: header{kind: kindReply, id: 1, length: 9000}, data: make([]byte, 9000)}.encode()
+			for i := 0; i < 5000; i += 1000 { // slow, then silent
+				there.Write(frame[i : i+1000])
+				time.Sleep(4 * time.Second)
+			}
+		}()
+		start := time.Now()
+		_, err := client.Read(context.Background(), ReadRequest{From: Hop{Node: 3, Address: "peer"}}, make([]byte, 9000))
+		wantFailure(t, err, proto.Unavailable, 3)
+		if took := time.Since(start); took < 20*time.Second || took > 25*time.Second {
+			t.Errorf("noticed after %v", took)
+		}
+	})
+}
+
+func TestACancelledWriteReturnsOnceItsDataAreFree(t *testing.T) {
+	c := newCluster(t, 1, clusterOptions{})
+	g := newGate(testChunk(1))
+	c.members[0].store.set(func(s *memStore) {
+		s.onWrite = func(chunk uuid.UUID, _ uint64, _ int) error { return g.pass(chunk) }
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	go func() {
+		result <- c.client.Write(ctx, &WriteRequest{Chunk: testChunk(1), Version: 1, Data: pattern(1, 8192), Create: true, Chain: c.chain()})
+	}()
+	<-g.entered
+	cancel()
+	if err := <-result; !errors.Is(err, proto.Interrupted) {
+		t.Error(err)
+	}
+	close(g.open)
+	c.write(t, &WriteRequest{Chunk: testChunk(1), Version: 1, Data: pattern(2, 8192)})
+}
+
+func TestTheWindowBoundsWhatIsInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, clusterOptions{pipes: true, client: ClientOptions{Window: 4 << 20}})
+		g := newGate(testChunk(1))
+		c.members[0].store.set(func(s *memStore) {
+			s.onWrite = func(chunk uuid.UUID, _ uint64, _ int) error { return g.pass(chunk) }
+		})
+		var started atomic.Int64
+		var all sync.WaitGroup
+		all.Add(6)
+		go func() {
+			for range 6 {
+				c.client.StartWrite(&WriteRequest{Chunk: testChunk(1), Version: 1, Data: make([]byte, MaxPayload), Create: true, Chain: c.chain()}, func(err error) {
+					if err != nil {
+						t.Error(err)
+					}
+					all.Done()
+				})
+				started.Add(1)
+			}
+		}()
+		synctest.Wait()
+		if n := started.Load(); n != 3 { // the fourth does not fit with what each request costs
+			t.Errorf("%d MiB were accepted", n)
+		}
+		close(g.open)
+		all.Wait()
+	})
+}
+
+func TestWindowWaitEndsWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, clusterOptions{pipes: true, client: ClientOptions{Window: 2 << 20}})
+		g := newGate(testChunk(1))
+		defer close(g.open)
+		c.members[0].store.set(func(s *memStore) {
+			s.onWrite = func(chunk uuid.UUID, _ uint64, _ int) error { return g.pass(chunk) }
+		})
+		w := &WriteRequest{Chunk: testChunk(1), Version: 1, Data: make([]byte, MaxPayload), Create: true, Chain: c.chain()}
+		c.client.StartWrite(w, func(error) {})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := c.client.Write(ctx, w); !errors.Is(err, proto.Timeout) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTheNextRequestDialsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, clusterOptions{pipes: true})
+		m := c.members[0]
+		data := pattern(1, 100)
+		c.write(t, &WriteRequest{Chunk: testChunk(1), Version: 1, Data: data, Create: true})
+		if _, err := c.read(t, 0, testChunk(1), 1, 0, 100); err != nil {
+			t.Error(err)
+		}
+		m.stop()
+		synctest.Wait()
+		_, err := c.read(t, 0, testChunk(1), 1, 0, 100)
+		wantFailure(t, err, proto.Unavailable, 1)
+		m.client = NewClient(ClientOptions{})
+		m.server = NewServer(m.store, m.client, ServerOptions{})
+		go m.server.Serve(c.network.listen(t, m.hop.Address))
+		if got, err := c.read(t, 0, testChunk(1), 1, 0, 100); err != nil || !bytes.Equal(got, data) {
+			t.Error(err)
+		}
+		c.write(t, &WriteRequest{Chunk: testChunk(1), Version: 1, Data: data})
+	})
+}
+
+func TestUnusedConnectionsAreClosedAndMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int64
+		c := newCluster(t, 2, clusterOptions{pipes: true, wrap: dialCounter(&dials)})
+		for i := range 3 {
+			c.write(t, &WriteRequest{Chunk: testChunk(1), Version: 1, Data: pattern(1, 100), Create: true})
+			if dials.Load() != int64(i+1) {
+				t.Errorf("round %d: %d connections", i, dials.Load())
+			}
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			if n := len(c.client.connections()); n != 0 {
+				t.Errorf("%d connections are kept", n)
+			}
+		}
+	})
+}
+
+func TestCloseFailsWhatIsInFlight(t *testing.T) {
+	c := newCluster(t, 1, clusterOptions{})
+	g := newGate(testChunk(1))
+	defer close(g.open)
+	c.members[0].store.set(func(s *memStore) {
+		s.onWrite = func(chunk uuid.UUID, _ uint64, _ int) error { return g.pass(chunk) }
+	})
+	w := &WriteRequest{Chunk: testChunk(1), Version: 1, Data: pattern(1, 100), Create: true, Chain: c.chain()}
+	result := make(chan error, 1)
+	c.client.StartWrite(w, func(err error) { result <- err })
+	<-g.entered
+	c.client.Close()
+	wantFailure(t, <-result, proto.ChainBroken, 1)
+	wantFailure(t, c.client.Write(context.Background(), w), proto.ChainBroken, 1)
+}
+
+// answering serves one connection with whatever reply makes of each request.
+func answering(t *testing.T, reply func(h header) []byte) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				in := newInput(conn, func() {}, func() error { return nil })
+				for {
+					raw, err := in.next(headerSize)
+					if err != nil {
+						return
+					}
+					h, err := parseHeader(raw)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					in.discard(h.metaLen + h.dataLen())
+					conn.Write(reply(h))
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func TestImpossibleAnswersFailTheConnection(t *testing.T) {
+	for name, reply := range map[string]func(h header) []byte{
+		"another id": func(h header) []byte { return sample{h: header{kind: kindReply, id: h.id + 1}}.encode() },
+		"another offset": func(h header) []byte {
+			return sample{h: header{kind: kindReply, id: h.id, offset: h.offset + 1}}.encode()
+		},
+		"more than asked": func(h header) []byte {
+			return sample{h: header{kind: kindReply, id: h.id, offset: h.offset, length: h.length + 1}, data: make([]byte, h.length+1)}.encode()
+		},
+		"a request": func(h header) []byte { return sample{h: header{kind: kindSync, id: h.id}}.encode() },
+		"garbage":   func(h header) []byte { return bytes.Repeat([]byte("garbage "), 20) },
+		"nothing":   func(h header) []byte { return make([]byte, headerSize) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := NewClient(ClientOptions{})
+			defer client.Close()
+			from := Hop{Node: 5, Address: answering(t, reply)}
+			_, err := client.Read(testContext(t), ReadRequest{Chunk: testChunk(1), Version: 1, Offset: 100, From: from}, make([]byte, 1000))
+			wantFailure(t, err, proto.Unavailable, 5)
+			if name == "more than asked" {
+				return // for a write, no data is more than asked
+			}
+			err = client.Write(testContext(t), &WriteRequest{Chunk: testChunk(1), Version: 1, Offset: 100, Data: make([]byte, 50), Chain: []Hop{from}})
+			wantFailure(t, err, proto.ChainBroken, 5)
+		})
+	}
+}
+
+func TestWrongBytesInAnAnswerAreDataCorrupt(t *testing.T) { // G5
+	client := NewClient(ClientOptions{})
+	defer client.Close()
+	from := Hop{Node: 5, Address: answering(t, func(h header) []byte {
+		frame := sample{h: header{kind: kindReply, id: h.id, offset: h.offset, length: h.length}, data: make([]byte, h.length)}.encode()
+		frame[len(frame)-1] ^= 1
+		return frame
+	})}
+	_, err := client.Read(testContext(t), ReadRequest{Chunk: testChunk(1), Version: 1, Offset: 100, From: from}, make([]byte, 9000))
+	wantFailure(t, err, proto.DataCorrupt, 5)
+}
+
+func FuzzClientReadsAnything(f *testing.F) {
+	for _, s := range samples() {
+		f.Add(s.encode())
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		here, there := net.Pipe()
+		client := NewClient(ClientOptions{Dial: func(context.Context, string) (net.Conn, error) { return here, nil }})
+		go func() {
+			there.Read(make([]byte, headerSize))
+			there.Write(answer)
+			there.Close()
+		}()
+		client.Read(context.Background(), ReadRequest{Offset: 4080, From: Hop{Node: 1, Address: "peer"}}, make([]byte, 32))
+		client.Close()
+		here.Close()
+	})
+}
