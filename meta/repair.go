@@ -126,14 +126,15 @@ func (m *Master) repairOne(ctx context.Context, id proto.ChunkID) {
 
 // addReplicas is step 2.
 func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan) {
-	targets := m.clear(ctx, c, p.again)
+	targets := p.again
 	if p.want > 0 {
 		more, err := m.nodes.Place(p.want, 0, c.Chain...)
 		if err != nil {
 			m.log.Warn("no place for another replica", "chunk", c.ID, "error", err)
 		}
-		targets = append(targets, more...)
+		targets = slices.Concat(targets, more)
 	}
+	targets = slices.DeleteFunc(targets, func(node proto.NodeID) bool { return !m.clear(ctx, c, node) })
 	chain := slices.Concat(p.keep, targets)
 	if len(targets) == 0 || len(chain) < int(m.cluster.MinReplicas) {
 		return
@@ -150,27 +151,21 @@ func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan) {
 	m.log.Info("chunk repaired", "chunk", c.ID, "version", next.Version, "chain", next.Chain, "copied_to", targets, "failed", failed)
 }
 
-// clear removes stale replicas from members before the chunk is copied to them again;
-// unsound ones of the current version stay until the copy replaces them. It returns
-// the members that are ready.
-func (m *Master) clear(ctx context.Context, c state.Chunk, again []proto.NodeID) (ready []proto.NodeID) {
-	for _, member := range m.members(c) {
-		if !slices.Contains(again, member.Node) {
-			continue
+// clear removes a stale replica from a chunkserver before the chunk is copied to it;
+// an unsound one of the current version stays until the copy replaces it. It answers
+// false when the chunkserver cannot be copied to.
+func (m *Master) clear(ctx context.Context, c state.Chunk, node proto.NodeID) bool {
+	switch held := m.nodes.Holds(node, c); {
+	case held.Version > c.Version: // L1
+		m.log.Error("a replica is newer than the log: it is left alone", "chunk", c.ID, "version", c.Version, "node", node, "has", held.Version)
+		return false
+	case held.Version != 0 && held.Version < c.Version:
+		if err := m.deleteFrom(ctx, node, c.ID, held.Version, "stale"); err != nil {
+			m.log.Warn("delete stale replica", "chunk", c.ID, "node", node, "error", err)
+			return false
 		}
-		switch version := member.Holds.Version; {
-		case version > c.Version:
-			m.log.Error("a replica is newer than the log: it is left alone", "chunk", c.ID, "version", c.Version, "node", member.Node, "has", version) // L1
-			continue
-		case version != 0 && version < c.Version:
-			if err := m.deleteFrom(ctx, member.Node, c.ID, version, "stale"); err != nil {
-				m.log.Warn("delete stale replica", "chunk", c.ID, "node", member.Node, "error", err)
-				continue
-			}
-		}
-		ready = append(ready, member.Node)
 	}
-	return ready
+	return true
 }
 
 // maxExtra is how many replicas a round removes.
@@ -201,7 +196,7 @@ func (m *Master) removeOneExtra(ctx context.Context, s registry.Stray) {
 	}
 	defer done()
 	c, ok := m.machine.chunk(s.Chunk)
-	if !ok || slices.Contains(c.Chain, s.Node) || m.nodes.Good(c) < min(len(c.Chain), int(m.cluster.Replicas)) {
+	if !ok || slices.Contains(c.Chain, s.Node) || m.nodes.Good(c) < int(m.cluster.Replicas) || m.nodes.Recent(c.ID) {
 		return
 	}
 	if err := m.deleteFrom(ctx, s.Node, c.ID, s.Replica.Version, "not in the chain"); err != nil {

@@ -46,6 +46,16 @@ func (r *Registry) Members(c state.Chunk) []Member {
 	return members
 }
 
+// Holds is what a chunkserver holds of a chunk.
+func (r *Registry) Holds(id proto.NodeID, c state.Chunk) Replica {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.nodes[id]; n != nil {
+		return r.holds(n, c.ID, &c)
+	}
+	return Replica{}
+}
+
 // Address is where a chunkserver's data plane listens; empty if it is not alive.
 func (r *Registry) Address(id proto.NodeID) string {
 	r.mu.Lock()

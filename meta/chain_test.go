@@ -1,0 +1,338 @@
+package meta
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// story compares what happened with what should have. Lines between blank ones happen
+// at one time, in no order.
+func story(t *testing.T, got, want string) {
+	t.Helper()
+	want = strings.TrimSpace(strings.ReplaceAll(want, "\t", ""))
+	sorted := func(text string) []string {
+		lines := strings.Split(text, "\n")
+		sort.Strings(lines)
+		return lines
+	}
+	lines := strings.Split(got, "\n")
+	for _, block := range strings.Split(want, "\n\n") {
+		expected := sorted(block)
+		n := min(len(expected), len(lines))
+		if happened := sorted(strings.Join(lines[:n], "\n")); !slices.Equal(happened, expected) {
+			t.Fatalf("it went\n%s\n\nand should have gone\n%s", got, want)
+		}
+		lines = lines[n:]
+	}
+	if len(lines) > 0 {
+		t.Fatalf("it went\n%s\n\nand should have ended after\n%s", got, want)
+	}
+}
+
+// fail reports a chain failure and notes the answer.
+func (one *client) fail(f *pb.CreateReply, version uint64, suspects ...uint32) {
+	one.c.t.Helper()
+	reply, err := one.api().ReportChainFailure(one.c.t.Context(), &pb.ReportChainFailureRequest{
+		Caller: one.asks(), Inode: f.Attr.Inode, Chunk: f.Chunk.Chunk, Version: version, Failed: suspects, Reason: "test",
+	})
+	if err != nil {
+		one.c.note("client <- %v", proto.KindOf(proto.FromStatus(err)))
+		return
+	}
+	one.c.note("client <- version %s", show(reply))
+}
+
+func (f *cluster) chainOf(l *pb.ChunkLocation) (nodes []*fakeNode) {
+	for _, r := range l.Chain {
+		nodes = append(nodes, f.node(r.Node))
+	}
+	return nodes
+}
+
+// The chain failure protocol, told by what the master orders and what it answers.
+func TestChainFailure(t *testing.T) {
+	for _, s := range []struct {
+		name   string
+		spare  int // chunkservers beyond three
+		script func(one *client, f *pb.CreateReply, chain []*fakeNode)
+		want   string
+	}{
+		{"the tail dies", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			chain[2].kill()
+			one.fail(f, 1, chain[2].id)
+		}, `
+			master -> 1: set version 2 = ok
+			master -> 2: set version 2 = ok
+
+			client <- version 2: 1 2`},
+		{"the head dies", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			chain[0].kill()
+			one.fail(f, 1, chain[0].id)
+		}, `
+			master -> 2: set version 2 = ok
+			master -> 3: set version 2 = ok
+
+			client <- version 2: 2 3`},
+		{"reported again by another writer, the answer is what stands (L3)", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			chain[2].kill()
+			one.fail(f, 1, chain[2].id)
+			one.fail(f, 1, chain[1].id)
+		}, `
+			master -> 1: set version 2 = ok
+			master -> 2: set version 2 = ok
+
+			client <- version 2: 1 2
+
+			client <- version 2: 1 2`},
+		{"a second one dies: never below min-replicas (L4)", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			chain[2].kill()
+			one.fail(f, 1, chain[2].id)
+			chain[1].kill()
+			one.fail(f, 2, chain[1].id)
+		}, `
+			master -> 1: set version 2 = ok
+			master -> 2: set version 2 = ok
+
+			client <- version 2: 1 2
+
+			client <- too few replicas`},
+		{"a second one is suspected, and alive: the writer has to try again (L4)", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			chain[2].kill()
+			one.fail(f, 1, chain[2].id)
+			one.fail(f, 2, chain[1].id)
+		}, `
+			master -> 1: set version 2 = ok
+			master -> 2: set version 2 = ok
+
+			client <- version 2: 1 2
+
+			client <- version 2: 1 2`},
+		{"fresh chunkservers join when too few survive", 1, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			chain[1].kill()
+			chain[2].kill()
+			one.fail(f, 1, chain[1].id, chain[2].id)
+		}, `
+			master -> 1: set version 2 = ok
+
+			master -> 4: copy version 2 from [1] = ok
+
+			client <- version 2: 1 4`},
+		{"a survivor refuses: the next version goes on without it", 1, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			chain[2].kill()
+			chain[1].set(func() { chain[1].refuse = func(*pb.NodeCommand) proto.Kind { return proto.IO } })
+			one.fail(f, 1, chain[2].id)
+		}, `
+			master -> 1: set version 2 = ok
+			master -> 2: set version 2 = input/output error
+
+			master -> 1: set version 3 = ok
+
+			master -> 4: copy version 3 from [1] = ok
+
+			client <- version 3: 1 4`},
+		{"one that blames its successors one after the other is dropped itself (L4)", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			one.fail(f, 1, chain[1].id)
+			time.Sleep(time.Minute) // the other is copied to again
+			one.c.take()
+			one.fail(f, 3, chain[2].id)
+		}, `
+			master -> 2: set version 4 = ok
+			master -> 3: set version 4 = ok
+
+			client <- version 4: 3 2`},
+		{"a version that never was", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			one.fail(f, 7, chain[1].id)
+		}, `client <- invalid argument`},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			inCluster(t, 3, Config{}, func(c *cluster) {
+				one := c.connect(&pb.Hello{})
+				defer one.vanish()
+				f := one.file("f")
+				one.write(f)
+				for range s.spare {
+					c.addNode()
+				}
+				time.Sleep(time.Minute)
+				c.take()
+				s.script(one, f, c.chainOf(f.Chunk))
+				story(c.t, c.take(), s.want)
+			})
+		})
+	}
+}
+
+// A chunk that was never written to has no replicas to be fenced: they are made.
+func TestChainFailureBeforeTheFirstWrite(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		chain := c.chainOf(f.Chunk)
+		chain[1].kill()
+		one.fail(f, 1, chain[1].id)
+		story(c.t, c.take(), `
+			master -> 1: set version 2 or create = ok
+			master -> 3: set version 2 or create = ok
+
+			client <- version 2: 1 3`)
+		c.note("%s", show(one.locate(f)))
+		story(c.t, c.take(), `2: 1 3`)
+	})
+}
+
+// A location names the whole logged chain; who has no good replica has no address.
+func TestLocationOfADeadMember(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		c.chainOf(f.Chunk)[1].kill()
+		time.Sleep(12 * time.Second)
+		if got := show(one.locate(f)); got != "1: 1 (2) 3" {
+			t.Errorf("location %s", got)
+		}
+	})
+}
+
+func TestRepair(t *testing.T) {
+	inCluster(t, 4, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		c.take()
+		c.chainOf(f.Chunk)[0].kill()
+		time.Sleep(15 * time.Second)
+		if s := c.status().Chunks; s.UnderReplicated != 1 {
+			t.Errorf("chunks %v", s)
+		}
+		story(c.t, c.take(), "") // dead, and still within the delay
+		time.Sleep(15 * time.Second)
+		story(c.t, c.take(), `
+			master -> 2: set version 2 = ok
+			master -> 3: set version 2 = ok
+
+			master -> 4: copy version 2 from [2 3] = ok`)
+		if s := c.status().Chunks; s.UnderReplicated != 0 {
+			t.Errorf("chunks %v", s)
+		}
+		if got := show(one.locate(f)); got != "2: 2 3 4" {
+			t.Errorf("location %s", got)
+		}
+		c.nodes[0].restart() // with a replica that nobody needs
+		time.Sleep(time.Minute)
+		story(c.t, c.take(), `master -> 1: delete up to version 1: not in the chain = ok`)
+	})
+}
+
+// A server that comes back with a stale replica: it is deleted, then copied again.
+func TestStaleReplica(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		chain := c.chainOf(f.Chunk)
+		chain[2].kill()
+		one.fail(f, 1, chain[2].id)
+		time.Sleep(time.Minute)
+		c.take()
+		chain[2].restart()
+		time.Sleep(time.Minute)
+		text := c.take()
+		if stale, copied := strings.Index(text, "3: delete up to version 1"), strings.Index(text, "3: copy version 3"); copied < 0 || stale > copied {
+			t.Errorf("it went\n%s", text)
+		}
+		if s := c.status().Chunks; s.UnderReplicated != 0 {
+			t.Errorf("chunks %v", s)
+		}
+	})
+}
+
+// While a chunk is copied, readers have the good replicas and writers no whole chain.
+func TestLocationDuringRepair(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		c.nodes[0].set(func() { c.nodes[0].deaf = true })
+		accused := c.nodes[0].id
+		must[*pb.ReportCorruptReply](c.t)(one.api().ReportCorrupt(c.t.Context(), &pb.ReportCorruptRequest{
+			Caller: one.asks(), Chunk: f.Chunk.Chunk, Version: 1, Node: accused, Reason: "test",
+		}))
+		time.Sleep(3 * time.Second)
+		if got, want := show(one.locate(f)), fmt.Sprintf("2: 2 3 (%d)", accused); got != want {
+			t.Errorf("location %s, want %s", got, want)
+		}
+		if s := c.status().Chunks; s.CorruptReplicas != 1 || s.UnderReplicated != 1 {
+			t.Errorf("chunks %v", s) // L13
+		}
+		c.nodes[0].set(func() { c.nodes[0].deaf = false })
+		time.Sleep(10 * time.Minute)
+		if s := c.status().Chunks; s.CorruptReplicas != 0 || s.UnderReplicated != 0 {
+			t.Errorf("chunks %v", s)
+		}
+	})
+}
+
+// L13: a replica that its chunkserver finds corrupt is copied anew from a good one.
+func TestCorruptReplicaIsReplaced(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		c.take()
+		c.nodes[1].hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1, Corrupt: true}, true)
+		time.Sleep(10 * time.Second)
+		story(c.t, c.take(), `
+			master -> 1: set version 2 = ok
+			master -> 3: set version 2 = ok
+
+			master -> 2: copy version 2 from [1 3] = ok`)
+	})
+}
+
+// After a crash of all chunkservers in mid-write every replica is unclean: the head's
+// bytes stand, and the others are made equal to it.
+func TestAllUnclean(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		c.take()
+		for _, n := range c.nodes {
+			n.kill()
+			n.hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1, Unclean: true}, false)
+		}
+		for _, n := range c.nodes {
+			n.start()
+		}
+		time.Sleep(100 * time.Millisecond)
+		if got := show(one.locate(f)); got != "1: 1 (2) (3)" {
+			t.Errorf("location %s", got)
+		}
+		time.Sleep(10 * time.Second)
+		story(c.t, c.take(), `
+			master -> 1: set version 2 = ok
+
+			master -> 2: copy version 2 from [1] = ok
+			master -> 3: copy version 2 from [1] = ok`)
+	})
+}
