@@ -1,0 +1,94 @@
+package registry
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// server describes a chunkserver of a placement test.
+type server struct {
+	host  string
+	free  uint64 // of 1000 MiB
+	load  uint32
+	down  bool // not connected
+	fault bool // its disk is out of service
+}
+
+const mib = 1 << 20
+
+func registryOf(t *testing.T, servers ...server) *Registry {
+	t.Helper()
+	now := time.Unix(1000, 0)
+	r := New(Options{Now: func() time.Time { return now }, DeadAfter: 10 * time.Second, Recent: 5 * time.Second, MinRoom: 8 * mib}, nil)
+	for i, s := range servers {
+		id := proto.NodeID(i + 1)
+		disk := &pb.DiskStatus{TotalBytes: 1000 * mib, FreeBytes: s.free * mib}
+		if s.fault {
+			disk.Fault = "input/output error"
+		}
+		if err := r.Register(Identity{Node: id, Incarnation: 1, Address: fmt.Sprintf("%s:%d", s.host, 9421+i)}, []*pb.DiskStatus{disk}, 0); err != nil {
+			t.Fatal(err)
+		}
+		if s.down {
+			continue
+		}
+		stream, err := r.Connect(id, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := &pb.HeartbeatRequest{Node: uint32(id), Incarnation: 1, Sequence: 1, Load: s.load, Disks: []*pb.DiskStatus{disk}}
+		if _, ok := r.Heartbeat(stream, req, noChunks{}); !ok {
+			t.Fatal("the heartbeat was not taken")
+		}
+	}
+	return r
+}
+
+func TestPlace(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		servers     []server
+		want, least int
+		exclude     []proto.NodeID
+		first       string // the placements one after the other
+		kind        proto.Kind
+	}{
+		{"equals take turns", []server{{"a", 500, 0, false, false}, {"b", 500, 0, false, false}, {"c", 500, 0, false, false}, {"d", 500, 0, false, false}}, 3, 2, nil, "[1 2 3] [4 1 2] [3 4 1]", 0},
+		{"the emptier first", []server{{"a", 100, 0, false, false}, {"b", 900, 0, false, false}, {"c", 500, 0, false, false}}, 2, 2, nil, "[2 3] [2 3] [2 3]", 0},
+		{"the less loaded first", []server{{"a", 500, 1000, false, false}, {"b", 100, 0, false, false}, {"c", 100, 0, false, false}}, 2, 2, nil, "[2 3] [2 3] [2 3]", 0},
+		{"distinct hosts first", []server{{"a", 500, 0, false, false}, {"a", 500, 0, false, false}, {"b", 400, 0, false, false}}, 2, 2, nil, "[1 3] [2 3] [1 3]", 0},
+		{"one host if there is no other", []server{{"a", 500, 0, false, false}, {"a", 500, 0, false, false}, {"a", 500, 0, false, false}}, 3, 2, nil, "[1 2 3] [1 2 3] [1 2 3]", 0},
+		{"fewer than wanted", []server{{"a", 500, 0, false, false}, {"b", 500, 0, false, false}, {"c", 500, 0, true, false}}, 3, 2, nil, "[1 2] [1 2] [1 2]", 0},
+		{"the full are left out", []server{{"a", 500, 0, false, false}, {"b", 500, 0, false, false}, {"c", 7, 0, false, false}}, 3, 2, nil, "[1 2] [1 2] [1 2]", 0},
+		{"excluded", []server{{"a", 500, 0, false, false}, {"b", 500, 0, false, false}, {"c", 500, 0, false, false}}, 2, 1, []proto.NodeID{1, 3}, "[2] [2] [2]", 0},
+		{"too few alive", []server{{"a", 500, 0, false, false}, {"b", 500, 0, true, false}}, 3, 2, nil, "", proto.TooFewReplicas},
+		{"no room", []server{{"a", 500, 0, false, false}, {"b", 7, 0, false, false}}, 3, 2, nil, "", proto.NoSpace},
+		{"a disk out of service is no room", []server{{"a", 500, 0, false, false}, {"b", 500, 0, false, true}}, 3, 2, nil, "", proto.NoSpace},
+		{"nobody", nil, 3, 1, nil, "", proto.TooFewReplicas},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := registryOf(t, c.servers...)
+			var got string
+			for i := range 3 {
+				chain, err := r.Place(c.want, c.least, c.exclude...)
+				if proto.KindOf(err) != c.kind {
+					t.Fatalf("%v, want %v", err, c.kind)
+				}
+				if err != nil {
+					return
+				}
+				if i > 0 {
+					got += " "
+				}
+				got += fmt.Sprint(chain)
+			}
+			if got != c.first {
+				t.Errorf("placed %s, want %s", got, c.first)
+			}
+		})
+	}
+}
