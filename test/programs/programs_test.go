@@ -1,0 +1,134 @@
+package programs
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/distrifs/distrifs/test/cluster"
+)
+
+func TestMain(m *testing.M) { cluster.Main(m) }
+
+// limit ends a program that hangs, and reaches no other.
+const limit = 10 * time.Minute
+
+// run runs a bash script in the folder; the first command that fails, fails the test.
+func run(t *testing.T, c *cluster.Cluster, dir, script string) string {
+	t.Helper()
+	out, err := c.Command("/", "bash", "-c", `set -euo pipefail; cd "$0"; `+script, dir).Wait(limit)
+	if err != nil {
+		t.Fatalf("in %s: %s\n%v\n%s", dir, script, err, out[max(0, len(out)-4096):])
+	}
+	return out
+}
+
+// The source tree of Go, some ten thousand files in a thousand folders, goes in by
+// cp and by tar, and is compared again and again: from warm caches, from cold
+// ones, by a new mount, and after every server was killed.
+func TestSourceTreeSurvivesEverything(t *testing.T) { // G1, G2, G8
+	c := cluster.Start(t, cluster.Options{})
+	m := c.Mount()
+	source := strings.TrimSpace(c.Shell("/", "go env GOROOT")) + "/src"
+	t.Setenv("SOURCE", source)
+	t.Setenv("TARBALL", filepath.Join(t.TempDir(), "src.tar"))
+
+	run(t, c, m.Path, `cp -r "$SOURCE" copied`)
+	run(t, c, m.Path, `tar -C "$SOURCE" -cf "$TARBALL" . && mkdir unpacked && tar -C unpacked -xf "$TARBALL"`)
+	compare := func(when string) {
+		t.Helper()
+		t.Log(when)
+		run(t, c, m.Path, `diff -r "$SOURCE" copied && diff -r "$SOURCE" unpacked`)
+	}
+	compare("written just now")
+	m.DropCaches()
+	compare("caches dropped")
+	m.Remount()
+	compare("mounted anew")
+	for _, p := range append(c.Chunkservers, c.Master) {
+		p.Kill()
+	}
+	c.Master.Launch()
+	for _, p := range c.Chunkservers {
+		p.Launch()
+	}
+	c.WaitAlive()
+	m.DropCaches()
+	compare("every server killed and started again")
+
+	run(t, c, m.Path, `rm -r copied; test ! -e copied; diff -r "$SOURCE" unpacked`)
+}
+
+func TestGoBuildOnTheMount(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{})
+	m := c.Mount()
+	run(t, c, m.Path, `
+		mkdir hello && cd hello
+		printf 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("hello") }\n' >main.go
+		printf 'module hello\n\ngo 1.26\n' >go.mod
+		export GOCACHE="$PWD/../cache"
+		go build -o hello .
+		test "$(./hello)" = hello
+		go vet .`)
+}
+
+// gitIdentity keeps git from asking who commits.
+const gitIdentity = `
+	export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@example.org GIT_COMMITTER_NAME=C GIT_COMMITTER_EMAIL=c@example.org
+`
+
+func TestGitOnTheMount(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{})
+	m := c.Mount()
+	run(t, c, m.Path, gitIdentity+`
+		git init -q repo && cd repo
+		cp -r "$(go env GOROOT)/src/net" .
+		git add . && git commit -q -m first
+		echo 'package net' >net/net.go
+		test "$(git status --short)" = " M net/net.go"
+		git commit -q -a -m second
+		git gc -q
+		git fsck --strict`)
+	m.Remount()
+	run(t, c, m.Path, gitIdentity+`
+		cd repo
+		git fsck --strict
+		test -z "$(git status --short)"
+		git clone -q . ../clone
+		diff -r net ../clone/net`)
+}
+
+// The command line and the mount work on the same files.
+func TestCommandLineAndMountAgree(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20})
+	m := c.Mount()
+	local := t.TempDir()
+	t.Setenv("LOCAL", local)
+	run(t, c, local, `seq 1000000 >document.txt`) // several chunks
+	c.Tool("mkdir", "-p", ":/docs/deep").Must()
+	c.Tool("cp", local+"/document.txt", c.Master.Address+":/docs/").Must()
+	run(t, c, m.Path, `cmp docs/document.txt "$LOCAL/document.txt"`)
+	c.Tool("cp", "-r", ":/docs", local+"/back").Must()
+	run(t, c, local, `diff -r back "`+m.Path+`/docs"`)
+	if got, want := c.Tool("cat", ":/docs/document.txt").Must(), c.Shell(local, "cat document.txt"); got != want {
+		t.Errorf("cat gives %d bytes, want %d", len(got), len(want))
+	}
+	c.Tool("mv", ":/docs/document.txt", ":/docs/deep/moved.txt").Must()
+	if got := c.Tool("ls", "-R", ":/docs").Must(); !strings.Contains(got, "moved.txt") || strings.Contains(got, "document.txt") {
+		t.Errorf("ls -R gives\n%s", got)
+	}
+	c.Tool("rm", "-r", ":/docs").Must()
+	cluster.Until(t, cluster.StopLimit, "the mount sees the removal", func() error {
+		_, err := c.Command(m.Path, "test", "!", "-e", "docs").Wait(cluster.JobLimit)
+		return err
+	})
+	out, err := c.Tool("cat", ":/docs/nothing").Wait(cluster.JobLimit)
+	if err == nil || strings.Count(out, "\n") != 1 {
+		t.Errorf("cat of a missing file: %v, %q; want an error in one line", err, out)
+	}
+	if _, err := os.Stat(local + "/back/document.txt"); err != nil {
+		t.Error(err)
+	}
+}
