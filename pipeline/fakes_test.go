@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	PoisonBuffers(os.Getenv("PIPELINE_BENCH") == "") // L12
+	PoisonBuffers(true) // L12
 	os.Exit(m.Run())
 }
 
@@ -74,8 +74,11 @@ func (s *memStore) setVersion(chunk uuid.UUID, v proto.Version) {
 
 func (s *memStore) Write(chunk uuid.UUID, v proto.Version, off uint64, data []byte, sums []uint32, create bool) error {
 	return s.change(chunk, v, off, len(data), create, func(dst []byte) error {
-		raw := encodeSums(nil, sums)
-		if len(sums) != Pieces(off, len(data)) || badPiece(raw, off, data) >= 0 {
+		if !poisoning.Load() { // a benchmark
+			copy(dst, data)
+			return nil
+		}
+		if raw := encodeSums(nil, sums); len(sums) != Pieces(off, len(data)) || badPiece(raw, off, data) >= 0 {
 			return proto.E(proto.DataCorrupt, "", "", "the server passed on unverified bytes")
 		}
 		copy(dst, data)

@@ -64,7 +64,8 @@ func (s *Server) enter(sh *shard, r *request) (mine bool, below *sender, err err
 func (s *Server) serve(r *request) {
 	switch r.kind {
 	case kindRead:
-		r.answer(s.read(r))
+		n, err := s.read(r)
+		r.answer(err, n)
 	case kindSync:
 		r.conn.passOn(r.ticket)
 		s.localDone(r, s.store.Sync(r.chunk, r.version))
@@ -172,18 +173,16 @@ func (sh *shard) partDone(r *request) bool {
 // read fills r's buffer. Before and after, it waits for the writes in its range that
 // arrived so far: before, lest it misses one that another replica has already
 // shown; after, lest it shows one that another replica may never see.
-func (s *Server) read(r *request) (error, int) {
+func (s *Server) read(r *request) (n int, err error) {
 	if err := s.awaitClean(r); err != nil {
-		return err, 0
+		return 0, err
 	}
-	n := int(r.length)
-	r.buffer = GetBuffer(n)
-	r.sums = append(r.sums[:0], make([]uint32, Pieces(r.offset, n))...)
-	n, err := s.store.Read(r.chunk, r.version, r.offset, r.buffer.Bytes, r.sums)
-	if err != nil {
-		return err, 0
+	r.buffer = GetBuffer(int(r.length))
+	r.sums = append(r.sums[:0], make([]uint32, Pieces(r.offset, len(r.buffer.Bytes)))...)
+	if n, err = s.store.Read(r.chunk, r.version, r.offset, r.buffer.Bytes, r.sums); err != nil {
+		return 0, err
 	}
-	return s.awaitClean(r), n
+	return n, s.awaitClean(r)
 }
 
 // awaitClean waits until the writes in r's range that have arrived by now are

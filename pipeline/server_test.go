@@ -209,28 +209,36 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-func TestRepliesThatAreReadyTogetherLeaveTogether(t *testing.T) {
-	conn, _ := startServer(t, ServerOptions{})
-	var frames []byte
-	const requests = 20
-	for i := range requests {
-		s := samples()[2]
-		s.h.id = uint64(i)
-		frames = append(frames, s.encode()...)
-	}
-	go conn.Write(frames)
-	reads := 0
-	buf := make([]byte, inputSize)
-	for got := 0; got < requests; reads++ {
-		n, err := conn.Read(buf)
-		if err != nil {
-			t.Fatal(err)
+// countingConn counts the writes to it.
+type countingConn struct {
+	net.Conn
+	writes int
+	bytes  []byte
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	c.writes++
+	c.bytes = append(c.bytes, p...)
+	return len(p), nil
+}
+
+func TestSmallFramesThatAreQueuedTogetherLeaveTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSender(func(err error) { t.Error(err) })
+		conn, owner := &countingConn{}, &countingOwner{}
+		var want []byte
+		for i := range 60 {
+			frame := bytes.Repeat([]byte{byte(i)}, headerSize)
+			s.enqueue(outgoing{head: frame[:50], data: frame[50:], owner: owner})
+			want = append(want, frame...)
 		}
-		got += bytes.Count(buf[:n], []byte("DFP"))
-	}
-	if reads > requests/2 {
-		t.Errorf("%d replies took %d writes", requests, reads)
-	}
+		go s.run(conn)
+		synctest.Wait()
+		if conn.writes != 1 || !bytes.Equal(conn.bytes, want) || owner.freed.Load() != 60 {
+			t.Errorf("%d writes, %d bytes, %d frames freed", conn.writes, len(conn.bytes), owner.freed.Load())
+		}
+		s.close()
+	})
 }
 
 func TestASenderKeepsOrderUnderConcurrentFlushes(t *testing.T) {
