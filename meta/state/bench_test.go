@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/proto"
 )
@@ -120,11 +121,23 @@ func BenchmarkTenMillionFilesCreate(b *testing.B) {
 	}
 }
 
+// threadCPU is the processor time of the calling thread.
+func threadCPU(b *testing.B) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(ts.Nano())
+}
+
 // BenchmarkTenMillionFilesCheckpoint: nobody waits more than 20 ms, neither for the
-// snapshot nor for a command while the checkpoint is written.
+// snapshot nor for a command while the checkpoint is written. Elapsed time contains
+// what other processes take of the machine; -cpu-ms is what the slowest command did itself.
 func BenchmarkTenMillionFilesCheckpoint(b *testing.B) {
 	s := tenMillion(b)
-	var hold, slowest, write time.Duration
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var hold, slowest, slowestCPU, write time.Duration
 	var over, commands int
 	var size int64
 	for range b.N {
@@ -141,8 +154,9 @@ func BenchmarkTenMillionFilesCheckpoint(b *testing.B) {
 			case size = <-done:
 				writing = false
 			default:
-				before := time.Now()
+				before, beforeCPU := time.Now(), threadCPU(b)
 				s.Apply(0, &SetAttr{Inode: big.dirs[i*7919%len(big.dirs)], Set: SetMtime, Mtime: Time{Sec: int64(i)}})
+				slowestCPU = max(slowestCPU, threadCPU(b)-beforeCPU)
 				took := time.Since(before)
 				slowest = max(slowest, took)
 				commands++
@@ -155,6 +169,7 @@ func BenchmarkTenMillionFilesCheckpoint(b *testing.B) {
 	}
 	b.ReportMetric(float64(hold.Microseconds())/1000, "snapshot-hold-ms")
 	b.ReportMetric(float64(slowest.Microseconds())/1000, "slowest-command-ms")
+	b.ReportMetric(float64(slowestCPU.Microseconds())/1000, "slowest-command-cpu-ms")
 	b.ReportMetric(float64(over)/float64(commands)*1e6, "over-20ms-ppm")
 	b.ReportMetric(write.Seconds()/float64(b.N), "write-s")
 	b.ReportMetric(float64(size)/(1<<20), "checkpoint-MiB")
