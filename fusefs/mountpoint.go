@@ -76,13 +76,17 @@ func resolve(path string) (string, error) {
 }
 
 // statMountpoint asks whether there is a directory. What is mounted there may
-// never answer, so it is asked from a goroutine, which is then left behind.
+// never answer, so it is asked from a goroutine, which is then left behind; and the
+// kernel may still know attributes of a mount that is dead, so it has to ask, too.
 func statMountpoint(path string) error {
 	answer := make(chan error, 1)
 	go func() {
-		info, err := os.Stat(path)
-		if err == nil && !info.IsDir() {
+		var stat unix.Statx_t
+		err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_FORCE_SYNC, unix.STATX_TYPE, &stat)
+		if err == nil && stat.Mode&unix.S_IFMT != unix.S_IFDIR {
 			err = proto.E(proto.NotDir, "mountpoint", path, "choose a folder")
+		} else if err != nil {
+			err = fmt.Errorf("mountpoint %s: %w", path, err)
 		}
 		answer <- err
 	}()

@@ -139,7 +139,7 @@ func (s *settings) dial(ctx context.Context, from source, mountpoint string, log
 	if err != nil {
 		host = "unknown host"
 	}
-	c, err := client.Dial(ctx, from.master, client.Options{
+	return client.Dial(ctx, from.master, client.Options{
 		Name:        fmt.Sprintf("%s pid %d mount %s", host, os.Getpid(), mountpoint),
 		Subfolder:   from.folder,
 		DialTimeout: *s.dialTimeout,
@@ -148,10 +148,6 @@ func (s *settings) dial(ctx context.Context, from source, mountpoint string, log
 		WriteBuffer: int64(*s.writeBuffer),
 		Logger:      log,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("connect to master %s: %w", from.master, err)
-	}
-	return c, nil
 }
 
 // openLog gives the log and what is to be closed at the end.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/distrifs/distrifs/test/cluster"
 )
 
 // TestMain lets the test binary stand in for the program; its child in the
@@ -17,10 +19,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv("MOUNT_TEST_MAIN") != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	cluster.Main(m)
 }
 
-// run gives what the program prints to standard error, and its exit code.
+// run gives what the program prints to standard error, but for its log, and its
+// exit code.
 func run(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
@@ -33,7 +36,13 @@ func run(t *testing.T, args ...string) (string, int) {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	return stderr.String(), cmd.ProcessState.ExitCode()
+	var text string
+	for line := range strings.Lines(stderr.String()) {
+		if !strings.HasPrefix(line, "time=") {
+			text += line
+		}
+	}
+	return text, cmd.ProcessState.ExitCode()
 }
 
 func TestParseSource(t *testing.T) {
