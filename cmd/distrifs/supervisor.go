@@ -232,7 +232,11 @@ func (s *supervisor) start(c *child) error {
 }
 
 func (s *supervisor) noteExit(e exit) {
-	s.log.Warn("ended", "process", e.child.String(), "pid", e.child.Pid, "how", e.ending)
+	level := slog.LevelWarn
+	if e.clean {
+		level = slog.LevelInfo
+	}
+	s.log.Log(context.Background(), level, "ended", "process", e.child.String(), "pid", e.child.Pid, "how", e.ending)
 	e.child.ended(e)
 	if err := s.writeFile(); err != nil {
 		s.log.Error("cannot write cluster.json", "error", err)

@@ -49,7 +49,7 @@ type Job struct {
 	c      *Cluster
 	what   string
 	cmd    *exec.Cmd
-	output *os.File
+	output string        // the file that the job prints to
 	ended  chan struct{} // closed behind err
 	err    error
 }
@@ -93,13 +93,14 @@ func (c *Cluster) start(dir, what string, cmd *exec.Cmd) *Job {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	defer output.Close()
 	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		c.t.Fatalf("start %s: %v", what, err)
 	}
-	j := &Job{c: c, what: what, cmd: cmd, output: output, ended: make(chan struct{})}
+	j := &Job{c: c, what: what, cmd: cmd, output: output.Name(), ended: make(chan struct{})}
 	go func() {
 		j.err = cmd.Wait()
 		close(j.ended)
@@ -122,9 +123,16 @@ func (j *Job) Wait(limit time.Duration) (output string, err error) {
 		j.Kill()
 		err = fmt.Errorf("%s was not done after %v", j.what, limit)
 	}
-	text := make([]byte, maxOutput)
-	n, _ := j.output.ReadAt(text, 0)
-	return string(text[:n]), err
+	return j.Output(), err
+}
+
+// Output is what the job has printed so far.
+func (j *Job) Output() string {
+	text, err := os.ReadFile(j.output)
+	if err != nil {
+		j.c.t.Errorf("output of %s: %v", j.what, err)
+	}
+	return string(text[:min(len(text), maxOutput)])
 }
 
 // Must is Wait within JobLimit for a job that has to succeed.
