@@ -102,6 +102,7 @@ func (o *upOptions) supervise(ctx context.Context, report *reporter) error {
 	defer lock.Close()
 	file, err := o.prepare()
 	if err != nil {
+		forget(o.dir)
 		return err
 	}
 	children, err := o.children(file.Settings)
@@ -114,6 +115,17 @@ func (o *upOptions) supervise(ctx context.Context, report *reporter) error {
 		probe.close()
 		report.ready(o.summary(file.Settings))
 	})
+}
+
+// forget removes what a start that was refused has made in a folder that holds no
+// cluster; nothing else is touched. The lock is held.
+func forget(dir string) {
+	if _, err := os.Lstat(clusterFilePath(dir)); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	for _, name := range []string{"lock", "log/supervisor.log", "log", "."} {
+		_ = os.Remove(filepath.Join(dir, name)) // refused for a folder with something in it, as it should be
+	}
 }
 
 // lockDir makes this process the only one that starts or stops the cluster.

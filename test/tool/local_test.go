@@ -283,6 +283,9 @@ func TestStartThatCannotWork(t *testing.T) {
 	}
 	l.refused([]string{"address already in use", "--port"}, "up", "--detach", "--dir", l.dir, l.portFlag())
 	taken.Close()
+	if _, err := os.Stat(l.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the refused start left its folder: %v", err)
+	}
 	l.refused([]string{"--chunk-size", "power of two"}, "up", "--detach", "--dir", l.dir, l.portFlag(), "--chunk-size", "3MiB")
 	l.refused([]string{"no cluster there"}, "down", "--dir", l.Dir+"/nowhere")
 
