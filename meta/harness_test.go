@@ -111,8 +111,7 @@ func (c *cluster) note(format string, args ...any) {
 	c.transcript = append(c.transcript, fmt.Sprintf(format, args...))
 }
 
-// take gives the transcript since the last call, in lines; lines of one instant are
-// in no order, so they are sorted where sorting is asked for.
+// take gives the transcript since the last call, in lines.
 func (c *cluster) take() string {
 	synctest.Wait()
 	c.mu.Lock()
@@ -198,6 +197,7 @@ func (n *fakeNode) kill() {
 		n.cancel()
 		<-n.ended
 		n.cancel = nil
+		synctest.Wait() // the master sees its stream end
 	}
 }
 

@@ -19,8 +19,8 @@ const (
 // reapOrphans frees the inodes that have no name and that nobody has open, and the
 // chunks that were assigned to a file and never committed when nobody has it open.
 //
-// Opens are soft state: for one session time-out after a start, sessions may still
-// come back and claim theirs. An orphan is reaped at the second look, so that an open
+// Opens are soft state: after a start, sessions have one time-out to come back and
+// claim theirs; until all have or are gone, nothing is reaped. An orphan is reaped at the second look, so that an open
 // which is just being counted, or a Hello that passed one by, is not missed.
 func (m *Master) reapOrphans(ctx context.Context) {
 	seen := map[proto.InodeID]bool{}
@@ -28,7 +28,7 @@ func (m *Master) reapOrphans(ctx context.Context) {
 	var dropped time.Time
 	every(ctx, reapEvery, nil, func() {
 		now := m.cfg.Now()
-		if now.Sub(m.started) < m.cfg.SessionTimeout {
+		if !m.sessions.complete() {
 			return
 		}
 		seen = m.reapRound(seen)

@@ -155,11 +155,32 @@ func (m *Master) heartbeat(connection *registry.Stream, req *pb.HeartbeatRequest
 	return ok
 }
 
+// reportPiece is how many replicas of a report are gone through before writers get
+// their turn.
+const reportPiece = 1 << 12
+
 // BlockReport compares what a chunkserver holds with what is known of it.
-func (m *Master) BlockReport(_ context.Context, req *pb.BlockReportRequest) (reply *pb.BlockReportReply, err error) {
-	reply = &pb.BlockReportReply{}
-	var homeless []registry.Stray
-	m.machine.read(func(st *state.State) { reply.Wanted, homeless, err = m.nodes.Report(req, st) })
-	m.homeless(homeless)
-	return reply, err
+func (m *Master) BlockReport(_ context.Context, req *pb.BlockReportRequest) (*pb.BlockReportReply, error) {
+	reply := &pb.BlockReportReply{}
+	piece := &pb.BlockReportRequest{Node: req.Node, Incarnation: req.Incarnation, Sequence: req.Sequence, Digests: req.Digests}
+	for rest := req.Buckets; ; {
+		replicas := 0
+		for len(rest) > 0 && replicas < reportPiece {
+			replicas += len(rest[0].Replicas)
+			piece.Buckets, rest = append(piece.Buckets, rest[0]), rest[1:]
+		}
+		var wanted []uint32
+		var homeless []registry.Stray
+		var err error
+		m.machine.read(func(st *state.State) { wanted, homeless, err = m.nodes.Report(piece, st) })
+		if err != nil {
+			return nil, err
+		}
+		m.homeless(homeless)
+		reply.Wanted = append(reply.Wanted, wanted...)
+		if len(rest) == 0 {
+			return reply, nil
+		}
+		piece.Digests, piece.Buckets = nil, nil
+	}
 }

@@ -40,6 +40,7 @@ type session struct {
 	// Protected by sessions.mu.
 	heard  time.Time
 	opens  map[proto.InodeID]open
+	silent bool          // it is of an earlier start of the master and has not resumed yet
 	ended  chan struct{} // closed when it has ended
 	stream chan struct{} // closed when a later stream takes over; nil: none
 }
@@ -62,7 +63,7 @@ type open struct {
 func newSessions(now func() time.Time, timeout time.Duration, stored []state.SessionInfo) *sessions {
 	s := &sessions{now: now, timeout: timeout, byID: map[proto.SessionID]*session{}, opens: map[proto.InodeID]uint32{}}
 	for _, info := range stored {
-		s.add(info.ID, info.Client)
+		s.add(info.ID, info.Client).silent = true
 	}
 	return s
 }
@@ -246,6 +247,19 @@ func (s *sessions) writable(one *session, ino proto.InodeID) bool {
 	return one != nil && one.opens[ino].writable
 }
 
+// complete tells whether all that is open is known: no session of an earlier start of
+// the master may still come back and claim its opens.
+func (s *sessions) complete() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, one := range s.byID {
+		if one.silent {
+			return false
+		}
+	}
+	return true
+}
+
 // isOpen tells whether any session has the inode open.
 func (s *sessions) isOpen(ino proto.InodeID) bool {
 	s.mu.RLock()
@@ -261,7 +275,7 @@ func (s *sessions) attach(one *session) (replaced <-chan struct{}) {
 		close(one.stream)
 	}
 	one.stream = make(chan struct{})
-	one.heard = s.now()
+	one.heard, one.silent = s.now(), false
 	return one.stream
 }
 

@@ -43,7 +43,9 @@ type options struct {
 	logging   *cli.Logging
 }
 
-func main() {
+func main() { command().Main() }
+
+func command() *cli.Command {
 	cmd := cli.New("distrifs-master", "serves the metadata of a cluster")
 	cmd.Long, cmd.Examples = long, examples
 	o := options{flags: cmd.Flags()}
@@ -59,7 +61,7 @@ func main() {
 	o.bytes = cmd.SizeFlag("checkpoint-bytes", 256<<20, "most bytes of log between checkpoints")
 	o.logging = cli.LogFlags(o.flags)
 	cmd.Run = func(ctx context.Context, _ []string) error { return o.run(ctx) }
-	cmd.Main()
+	return cmd
 }
 
 func (o *options) run(ctx context.Context) error {

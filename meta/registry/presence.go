@@ -216,7 +216,7 @@ func (r *Registry) Good(c state.Chunk) int {
 	return bits.OnesCount8(mask)
 }
 
-// Stray is a replica that is not what the log says, for EachStray.
+// Stray is a replica that is not what the log says.
 type Stray struct {
 	Node    proto.NodeID
 	Alive   bool

@@ -38,8 +38,8 @@ func (r *Registry) Heartbeat(s *Stream, req *pb.HeartbeatRequest, view Chunks) (
 	return homeless, true
 }
 
-// Report takes a block report in: digests, buckets in full, or both. It returns the
-// buckets to be sent (again) and the replicas whose chunks are not live.
+// Report takes a block report, or a part of one, in: digests, buckets in full, or both.
+// It returns the buckets to be sent (again) and the replicas whose chunks are not live.
 // Unavailable: register first. Malformed.
 func (r *Registry) Report(req *pb.BlockReportRequest, view Chunks) (wanted []uint32, homeless []Stray, err error) {
 	r.mu.Lock()
@@ -51,7 +51,7 @@ func (r *Registry) Report(req *pb.BlockReportRequest, view Chunks) (wanted []uin
 		return nil, nil, proto.E(proto.Unavailable, "block report", nodeName(id), "this incarnation is not registered with this master")
 	case len(req.Digests) != 0 && len(req.Digests) != Buckets:
 		return nil, nil, proto.E(proto.Malformed, "block report", nodeName(id), "the number of digests is not that of the buckets")
-	case req.Sequence <= n.report:
+	case req.Sequence < n.report:
 		return nil, nil, nil // L5
 	}
 	n.report = req.Sequence
