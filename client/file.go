@@ -174,7 +174,7 @@ func (i *inode) attach(cred Cred, flags uint32, attr Attr, keep bool) *File {
 func (i *inode) newReadAhead() *readAhead {
 	c := i.c
 	return &readAhead{
-		load:    i.readRange,
+		load:    i.load,
 		reserve: func() bool { return c.background.Err() == nil && c.readBudget.TryAcquire(pieceSize) },
 		release: func() { c.readBudget.Release(pieceSize) },
 		spawn:   c.workers.Go,

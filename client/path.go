@@ -14,11 +14,12 @@ import (
 )
 
 // WalkFunc is called by Walk for every file, a directory before its entries. An
-// error of SkipDir for a directory leaves its entries out; any other ends the
-// walk. err tells that a directory could not be listed.
+// error of SkipDir leaves the entries of a directory out, or those behind a file
+// in its directory; any other ends the walk. err tells that a directory could not
+// be listed.
 type WalkFunc func(path string, attr Attr, err error) error
 
-// SkipDir is what a WalkFunc answers to leave a directory out.
+// SkipDir is what a WalkFunc answers to leave entries out.
 var SkipDir = fs.SkipDir
 
 // Open opens a file for reading.

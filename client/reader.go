@@ -49,11 +49,16 @@ func (i *inode) read(ctx context.Context, ahead *readAhead, p []byte, off int64)
 
 // readWithin reads what lies before the end of the file.
 func (i *inode) readWithin(ctx context.Context, ahead *readAhead, p []byte, off, size int64, content uint64) error {
-	if done, err := i.readUnwritten(ctx, p, off); done || err != nil {
-		return err
-	}
 	if ahead != nil {
 		return ahead.read(ctx, p, off, size, content)
+	}
+	return i.load(ctx, p, off)
+}
+
+// load reads what is before the end of the file, unwritten data included.
+func (i *inode) load(ctx context.Context, p []byte, off int64) error {
+	if done, err := i.readUnwritten(ctx, p, off); done || err != nil {
+		return err
 	}
 	return i.readRange(ctx, p, off)
 }
@@ -112,7 +117,7 @@ func (st *stream) settle(ctx context.Context, r *run) error {
 	return st.ino.wait(ctx, "read", func() bool { return len(st.kept) == 0 || st.kept[0].seq > seq })
 }
 
-// readRange fills p from the replicas, without read-ahead. Frames of large
+// readRange fills p from the replicas. Frames of large
 // reads are under way at once.
 func (i *inode) readRange(ctx context.Context, p []byte, off int64) error {
 	if n := i.frameSize(off, len(p)); n == len(p) {

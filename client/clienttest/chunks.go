@@ -1,0 +1,227 @@
+package clienttest
+
+import (
+	"context"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+type chunk struct {
+	id        uint64
+	inode     uint64
+	index     uint64
+	version   proto.Version
+	committed bool
+	chain     []*Node
+}
+
+func (c *Cluster) location(ch *chunk) *pb.ChunkLocation {
+	l := &pb.ChunkLocation{Index: ch.index, Chunk: ch.id, Version: uint64(ch.version), Committed: ch.committed}
+	for _, n := range ch.chain {
+		l.Chain = append(l.Chain, &pb.Replica{Node: uint32(n.ID), Address: n.Address})
+	}
+	return l
+}
+
+func (c *Cluster) span(i *inode, first, count uint64) []*pb.ChunkLocation {
+	var locations []*pb.ChunkLocation
+	for index := first; index < first+count; index++ {
+		if ch := i.chunks[index]; ch != nil {
+			locations = append(locations, c.location(ch))
+		}
+	}
+	return locations
+}
+
+// assign gives the chunk of an index, a new one if there is none.
+func (c *Cluster) assign(i *inode, index uint64) (*chunk, error) {
+	if ch := i.chunks[index]; ch != nil {
+		return ch, nil
+	}
+	var chain []*Node
+	for k := range c.Nodes {
+		if n := c.Nodes[(c.assigned+k)%len(c.Nodes)]; n.alive() && len(chain) < c.opts.Replicas {
+			chain = append(chain, n)
+		}
+	}
+	if len(chain) < c.opts.MinReplicas {
+		return nil, proto.TooFewReplicas
+	}
+	c.assigned++
+	c.nextID++
+	ch := &chunk{id: c.nextID, inode: i.attr.Inode, index: index, version: 1, chain: chain}
+	i.chunks[index], c.chunks[ch.id] = ch, ch
+	return ch, nil
+}
+
+func (c *Cluster) Create(ctx context.Context, r *pb.CreateRequest) (*pb.CreateReply, error) {
+	reply := &pb.CreateReply{Created: true}
+	i, err := c.make(r.Parent, r.Name, unix.S_IFREG|r.Mode, r.Caller)
+	if err == proto.Exists && !r.Exclusive {
+		reply.Created = false
+		i, err = c.entry(r.Parent, r.Name)
+		if err == nil && r.Truncate {
+			i.touch()
+			c.truncate(i, 0)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if reply.Created && r.Assign {
+		if ch, err := c.assign(i, 0); err == nil {
+			reply.Chunk = c.location(ch)
+		}
+	}
+	sessionOf(ctx).opens[i.attr.Inode]++
+	reply.Attr = i.copyAttr()
+	return reply, nil
+}
+
+func (c *Cluster) Open(ctx context.Context, r *pb.OpenRequest) (*pb.OpenReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	if r.Flags&unix.O_TRUNC != 0 {
+		i.touch()
+		c.truncate(i, 0)
+	}
+	sessionOf(ctx).opens[r.Inode]++
+	return &pb.OpenReply{Attr: i.copyAttr(), Chunks: c.span(i, 0, uint64(r.Locations))}, nil
+}
+
+func (c *Cluster) Release(ctx context.Context, r *pb.ReleaseRequest) (*pb.ReleaseReply, error) {
+	s := sessionOf(ctx)
+	for _, o := range r.Closed {
+		s.opens[o.Inode] -= min(o.Count, s.opens[o.Inode])
+		if i := c.inodes[o.Inode]; i != nil {
+			c.reap(i)
+		}
+	}
+	return &pb.ReleaseReply{}, nil
+}
+
+func (c *Cluster) GetChunkLocation(_ context.Context, r *pb.GetChunkLocationRequest) (*pb.ChunkLocations, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ChunkLocations{Chunks: c.span(i, r.First, uint64(r.Count))}, nil
+}
+
+func (c *Cluster) AssignChunk(_ context.Context, r *pb.AssignChunkRequest) (*pb.ChunkLocations, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	for index := r.First; index < r.First+uint64(r.Count); index++ {
+		if _, err := c.assign(i, index); err != nil {
+			return nil, err
+		}
+	}
+	return &pb.ChunkLocations{Chunks: c.span(i, r.First, uint64(r.Count))}, nil
+}
+
+func (c *Cluster) Commit(_ context.Context, r *pb.CommitRequest) (*pb.AttrReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range r.Chunks {
+		if ch := c.chunks[id]; ch == nil || ch.inode != r.Inode {
+			return nil, proto.NotFound
+		}
+	}
+	for _, id := range r.Chunks {
+		c.chunks[id].committed = true
+	}
+	i.touch()
+	i.attr.Size = max(i.attr.Size, r.Size)
+	if i.modified(); r.Mtime != nil {
+		i.setMtime(r.Mtime)
+	}
+	return i.reply(), nil
+}
+
+// ReportChainFailure puts the survivors, and a fresh node if they are too few,
+// into a chain of a higher version, after making them equal.
+func (c *Cluster) ReportChainFailure(_ context.Context, r *pb.ReportChainFailureRequest) (*pb.ChunkLocation, error) {
+	ch := c.chunks[r.Chunk]
+	if ch == nil {
+		return nil, proto.NotFound
+	}
+	if ch.version != proto.Version(r.Version) {
+		return c.location(ch), nil
+	}
+	failed := func(n *Node) bool { return !n.alive() || slices.Contains(r.Failed, uint32(n.ID)) }
+	survivors := slices.DeleteFunc(slices.Clone(ch.chain), failed)
+	if len(survivors) == 0 {
+		return nil, proto.TooFewReplicas
+	}
+	for _, n := range c.Nodes {
+		if len(survivors) < c.opts.MinReplicas && !failed(n) && !slices.Contains(ch.chain, n) {
+			survivors = append(survivors, n)
+		}
+	}
+	if len(survivors) < c.opts.MinReplicas {
+		return nil, proto.TooFewReplicas
+	}
+	ch.version++
+	ch.chain = survivors
+	name := c.id.ChunkUUID(proto.ChunkID(ch.id))
+	for _, n := range survivors {
+		n.setVersion(name, ch.version)
+	}
+	content, _, _ := survivors[0].Content(name)
+	for _, n := range survivors[1:] {
+		n.setContent(name, content)
+	}
+	return c.location(ch), nil
+}
+
+func (c *Cluster) ReportCorrupt(_ context.Context, r *pb.ReportCorruptRequest) (*pb.ReportCorruptReply, error) {
+	c.corrupt = append(c.corrupt, r)
+	return &pb.ReportCorruptReply{}, nil
+}
+
+// Chain is the chain of a file's chunk, as the master has it; nil: a hole.
+func (c *Cluster) Chain(ino proto.InodeID, index uint64) []*Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := c.inodes[uint64(ino)]; i != nil && i.chunks[index] != nil {
+		return slices.Clone(i.chunks[index].chain)
+	}
+	return nil
+}
+
+// Replica is what a node holds of a file's chunk.
+func (c *Cluster) Replica(n *Node, ino proto.InodeID, index uint64) (data []byte, synced, ok bool) {
+	c.mu.Lock()
+	i := c.inodes[uint64(ino)]
+	if i == nil || i.chunks[index] == nil {
+		c.mu.Unlock()
+		return nil, false, false
+	}
+	name := c.id.ChunkUUID(proto.ChunkID(i.chunks[index].id))
+	c.mu.Unlock()
+	return n.Content(name)
+}
+
+// Bump raises the version of every chunk of a file on all its replicas, as a
+// repair would: what clients remember is out of date then.
+func (c *Cluster) Bump(ino proto.InodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, ch := range c.inodes[uint64(ino)].chunks {
+		ch.version++
+		name := c.id.ChunkUUID(proto.ChunkID(ch.id))
+		for _, n := range ch.chain {
+			n.setVersion(name, ch.version)
+		}
+	}
+}

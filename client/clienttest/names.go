@@ -1,0 +1,314 @@
+package clienttest
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// inode of the master; everything is guarded by Cluster.mu, which intercept
+// holds while a call is carried out.
+type inode struct {
+	attr    *pb.Attr
+	entries map[string]uint64 // of a directory
+	parent  uint64
+	target  []byte
+	xattrs  map[string][]byte
+	chunks  map[uint64]*chunk // by index
+}
+
+func newInode(id uint64, mode uint32) *inode {
+	i := &inode{attr: &pb.Attr{Inode: id, Mode: mode, Nlink: 1}, entries: map[string]uint64{}, xattrs: map[string][]byte{}, chunks: map[uint64]*chunk{}, parent: id}
+	i.touch()
+	i.attr.BtimeSec, i.attr.AtimeSec = i.attr.CtimeSec, i.attr.CtimeSec
+	i.modified()
+	i.attr.Change = 1
+	return i
+}
+
+func (i *inode) touch() {
+	now := time.Now()
+	i.attr.CtimeSec, i.attr.CtimeNsec = now.Unix(), uint32(now.Nanosecond())
+	i.attr.Change++
+}
+
+func (i *inode) modified() { i.attr.MtimeSec, i.attr.MtimeNsec = i.attr.CtimeSec, i.attr.CtimeNsec }
+
+func (i *inode) is(kind uint32) bool { return i.attr.Mode&unix.S_IFMT == kind }
+
+func (i *inode) reply() *pb.AttrReply { return &pb.AttrReply{Attr: i.copyAttr()} }
+
+func (i *inode) copyAttr() *pb.Attr {
+	a := i.attr
+	return &pb.Attr{
+		Inode: a.Inode, Mode: a.Mode, Nlink: a.Nlink, Uid: a.Uid, Gid: a.Gid, Rdev: a.Rdev, Size: a.Size, Blocks: (a.Size + 511) / 512,
+		AtimeSec: a.AtimeSec, AtimeNsec: a.AtimeNsec, MtimeSec: a.MtimeSec, MtimeNsec: a.MtimeNsec,
+		CtimeSec: a.CtimeSec, CtimeNsec: a.CtimeNsec, BtimeSec: a.BtimeSec, BtimeNsec: a.BtimeNsec, Change: a.Change,
+	}
+}
+
+func (c *Cluster) inode(id uint64) (*inode, error) {
+	if i := c.inodes[id]; i != nil {
+		return i, nil
+	}
+	return nil, proto.Stale
+}
+
+func (c *Cluster) dir(id uint64) (*inode, error) {
+	i, err := c.inode(id)
+	if err == nil && !i.is(unix.S_IFDIR) {
+		return nil, proto.NotDir
+	}
+	return i, err
+}
+
+func (c *Cluster) entry(parent uint64, name []byte) (*inode, error) {
+	dir, err := c.dir(parent)
+	if err != nil {
+		return nil, err
+	}
+	if id, ok := dir.entries[string(name)]; ok {
+		return c.inode(id)
+	}
+	return nil, proto.NotFound
+}
+
+// make adds an inode under a new name.
+func (c *Cluster) make(parent uint64, name []byte, mode uint32, who *pb.Caller) (*inode, error) {
+	dir, err := c.dir(parent)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(name) > proto.MaxName:
+		return nil, proto.NameTooLong
+	case dir.entries[string(name)] != 0:
+		return nil, proto.Exists
+	}
+	c.nextID++
+	i := newInode(c.nextID, mode&^who.Umask)
+	i.attr.Uid, i.attr.Gid = who.Uid, who.Gid
+	i.parent = parent
+	c.inodes[i.attr.Inode] = i
+	dir.entries[string(name)] = i.attr.Inode
+	dir.touch()
+	return i, nil
+}
+
+func (c *Cluster) Lookup(_ context.Context, r *pb.LookupRequest) (*pb.AttrReply, error) {
+	i, err := c.entry(r.Parent, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	return i.reply(), nil
+}
+
+func (c *Cluster) GetAttr(_ context.Context, r *pb.GetAttrRequest) (*pb.AttrReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	return i.reply(), nil
+}
+
+func (c *Cluster) SetAttr(_ context.Context, r *pb.SetAttrRequest) (*pb.AttrReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	i.touch()
+	if r.Mode != nil {
+		i.attr.Mode = i.attr.Mode&unix.S_IFMT | *r.Mode
+	}
+	if r.Uid != nil {
+		i.attr.Uid = *r.Uid
+	}
+	if r.Gid != nil {
+		i.attr.Gid = *r.Gid
+	}
+	if r.Size != nil {
+		c.truncate(i, *r.Size)
+	}
+	if r.Mtime != nil {
+		i.setMtime(r.Mtime)
+	}
+	return i.reply(), nil
+}
+
+func (i *inode) setMtime(t *pb.TimeChange) {
+	if i.modified(); !t.Now {
+		i.attr.MtimeSec, i.attr.MtimeNsec = t.Sec, t.Nsec
+	}
+}
+
+func (c *Cluster) truncate(i *inode, size uint64) {
+	i.attr.Size = size
+	i.modified()
+	for index, ch := range i.chunks {
+		if index*c.opts.ChunkSize >= size {
+			delete(i.chunks, index)
+			delete(c.chunks, ch.id)
+		}
+	}
+}
+
+func (c *Cluster) ReadDir(_ context.Context, r *pb.ReadDirRequest) (*pb.ReadDirReply, error) {
+	dir, err := c.dir(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(dir.entries))
+	for name := range dir.entries {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int { return int(int64(dir.entries[a]) - int64(dir.entries[b])) })
+	reply := &pb.ReadDirReply{Parent: dir.parent, End: true}
+	for _, name := range names {
+		id := dir.entries[name]
+		if id+3 <= r.Cookie {
+			continue
+		}
+		if len(reply.Entries) == 10 { // small pages, so that callers must go on
+			reply.End = false
+			break
+		}
+		e := &pb.DirEntry{Name: []byte(name), Inode: id, Type: c.inodes[id].attr.Mode & unix.S_IFMT, Cookie: id + 3}
+		if r.Attrs {
+			e.Attr = c.inodes[id].copyAttr()
+		}
+		reply.Entries = append(reply.Entries, e)
+	}
+	return reply, nil
+}
+
+func (c *Cluster) ReadLink(_ context.Context, r *pb.ReadLinkRequest) (*pb.ReadLinkReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ReadLinkReply{Target: i.target}, nil
+}
+
+func (c *Cluster) Mkdir(_ context.Context, r *pb.MkdirRequest) (*pb.AttrReply, error) {
+	i, err := c.make(r.Parent, r.Name, unix.S_IFDIR|r.Mode, r.Caller)
+	if err != nil {
+		return nil, err
+	}
+	return i.reply(), nil
+}
+
+func (c *Cluster) Symlink(_ context.Context, r *pb.SymlinkRequest) (*pb.AttrReply, error) {
+	i, err := c.make(r.Parent, r.Name, unix.S_IFLNK|0o777, r.Caller)
+	if err != nil {
+		return nil, err
+	}
+	i.target = r.Target
+	i.attr.Size = uint64(len(r.Target))
+	return i.reply(), nil
+}
+
+func (c *Cluster) Unlink(_ context.Context, r *pb.UnlinkRequest) (*pb.UnlinkReply, error) {
+	i, err := c.entry(r.Parent, r.Name)
+	switch {
+	case err != nil:
+		return nil, err
+	case i.is(unix.S_IFDIR):
+		return nil, proto.IsDir
+	}
+	delete(c.inodes[r.Parent].entries, string(r.Name))
+	i.attr.Nlink--
+	i.touch()
+	c.reap(i)
+	return &pb.UnlinkReply{Inode: i.attr.Inode, Nlink: i.attr.Nlink}, nil
+}
+
+// reap frees what has no name and is not open.
+func (c *Cluster) reap(i *inode) {
+	for _, s := range c.sessions {
+		if s.opens[i.attr.Inode] > 0 {
+			return
+		}
+	}
+	if i.attr.Nlink == 0 {
+		c.truncate(i, 0)
+		delete(c.inodes, i.attr.Inode)
+	}
+}
+
+func (c *Cluster) Rmdir(_ context.Context, r *pb.UnlinkRequest) (*pb.UnlinkReply, error) {
+	i, err := c.entry(r.Parent, r.Name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !i.is(unix.S_IFDIR):
+		return nil, proto.NotDir
+	case len(i.entries) > 0:
+		return nil, proto.NotEmpty
+	}
+	delete(c.inodes[r.Parent].entries, string(r.Name))
+	delete(c.inodes, i.attr.Inode)
+	return &pb.UnlinkReply{Inode: i.attr.Inode}, nil
+}
+
+func (c *Cluster) Rename(_ context.Context, r *pb.RenameRequest) (*pb.RenameReply, error) {
+	i, err := c.entry(r.Parent, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	to, err := c.dir(r.NewParent)
+	if err != nil {
+		return nil, err
+	}
+	delete(c.inodes[r.Parent].entries, string(r.Name))
+	to.entries[string(r.NewName)] = i.attr.Inode
+	i.touch()
+	return &pb.RenameReply{Inode: i.attr.Inode}, nil
+}
+
+func (c *Cluster) GetXattr(_ context.Context, r *pb.GetXattrRequest) (*pb.GetXattrReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	value, ok := i.xattrs[string(r.Name)]
+	if !ok {
+		return nil, proto.NoAttr
+	}
+	return &pb.GetXattrReply{Value: value}, nil
+}
+
+func (c *Cluster) ListXattr(_ context.Context, r *pb.GetAttrRequest) (*pb.ListXattrReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	reply := &pb.ListXattrReply{}
+	for name := range i.xattrs {
+		reply.Names = append(reply.Names, []byte(name))
+	}
+	slices.SortFunc(reply.Names, func(a, b []byte) int { return strings.Compare(string(a), string(b)) })
+	return reply, nil
+}
+
+func (c *Cluster) SetXattr(_ context.Context, r *pb.SetXattrRequest) (*pb.AttrReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	i.xattrs[string(r.Name)] = r.Value
+	i.touch()
+	return i.reply(), nil
+}
+
+func (c *Cluster) StatFS(context.Context, *pb.StatFSRequest) (*pb.StatFSReply, error) {
+	return &pb.StatFSReply{TotalBytes: 1 << 40, FreeBytes: 1 << 39, Inodes: uint64(len(c.inodes)), FreeInodes: 1 << 30}, nil
+}
+
+func (c *Cluster) Status(context.Context, *pb.StatusRequest) (*pb.StatusReply, error) {
+	return &pb.StatusReply{Cluster: c.id.String(), ChunkSize: c.opts.ChunkSize}, nil
+}
