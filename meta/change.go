@@ -12,7 +12,12 @@ import (
 // err is nil. A proposal is never taken back, so it has no context: it ends when the
 // log has it, or has failed.
 func (m *Master) propose(c state.Command) (state.Result, error) {
-	answer, err := m.group.Propose(context.Background(), uint8(c.Op()), c.Encode(nil))
+	op, data := c.Op(), c.Encode(nil)
+	// Nothing is logged that a replay would refuse.
+	if _, err := state.Decode(op, data); err != nil {
+		return state.Result{}, &proto.Error{Kind: proto.Invalid, Detail: "a value is out of its range", Err: err}
+	}
+	answer, err := m.group.Propose(context.Background(), uint8(op), data)
 	if err != nil {
 		return state.Result{}, err
 	}

@@ -1,7 +1,6 @@
 package meta
 
 import (
-	"fmt"
 	"io"
 	"sync"
 
@@ -16,10 +15,6 @@ type machine struct {
 	mu sync.RWMutex // protects st and all in it
 	st *state.State
 
-	// unknown is why a record could not be applied during recovery; nothing is served
-	// then. Set before Open returns.
-	unknown error
-
 	// applied, if set, is told of every change with mu held, before anybody can see it.
 	// before are the chunks that a SetChain or Commit is about, as they were.
 	applied func(c state.Command, before []state.Chunk, r *state.Result)
@@ -27,15 +22,14 @@ type machine struct {
 
 var _ wal.Machine = (*machine)(nil)
 
+// Apply answers with a state.Result, or with an error that ends recovery before
+// anything on disk is changed.
 func (m *machine) Apply(record wal.Record) any {
 	command, err := state.Decode(state.Op(record.Op), record.Data)
 	if err != nil {
 		// Its checksum holds, so a later version of the software wrote it.
-		if m.unknown == nil {
-			m.unknown = &proto.Error{Kind: proto.NewerFormat, Op: "replay log", Subject: fmt.Sprintf("record %d, operation %d", record.Index, record.Op),
-				Detail: "this program does not know it; start the program that wrote it, or a later one", Err: err}
-		}
-		return state.Result{Kind: proto.NewerFormat}
+		return &proto.Error{Kind: proto.NewerFormat, Op: "replay log",
+			Detail: "this program does not know the operation; start the program that wrote it, or a later one", Err: err}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -92,9 +92,6 @@ func Open(cfg Config) (*Master, error) {
 
 // begin makes the recovered state ready to serve.
 func (m *Master) begin() error {
-	if m.machine.unknown != nil {
-		return m.machine.unknown
-	}
 	if m.machine.config().ChunkSize == 0 {
 		if err := m.found(); err != nil {
 			return err

@@ -178,3 +178,24 @@ func TestFolderInUse(t *testing.T) {
 	_, err = Open(Config{Dir: "/master", FS: fs})
 	wantKind(t, err, proto.InUse) // L15
 }
+
+// A log with an operation of a later version is refused, and stays as it is for
+// the program that knows it: no checkpoint may skip it.
+func TestUnknownOperationIsRefusedAndKept(t *testing.T) { // G8
+	fs := disk.NewMem()
+	m, err := Open(Config{Dir: "/master", FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := m.group.Propose(t.Context(), 200, []byte("of a later version")); err != nil || proto.KindOf(answer.(error)) != proto.NewerFormat {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	crashed := fs.CrashClone(1)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first refusal changes nothing
+		_, err = Open(Config{Dir: "/master", FS: crashed})
+		wantKind(t, err, proto.NewerFormat)
+	}
+}
