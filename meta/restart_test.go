@@ -187,9 +187,8 @@ func TestUnknownOperationIsRefusedAndKept(t *testing.T) { // G8
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := m.group.Propose(t.Context(), 200, []byte("of a later version")); err != nil || proto.KindOf(answer.(error)) != proto.NewerFormat {
-		t.Fatalf("%v, %v", answer, err)
-	}
+	_, err = m.group.Propose(t.Context(), 200, []byte("of a later version"))
+	wantKind(t, err, proto.NewerFormat)
 	crashed := fs.CrashClone(1)
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
