@@ -150,6 +150,20 @@ func TestDataThatStopArrivingFailTheConnection(t *testing.T) { // L18
 	})
 }
 
+func TestAFailedReadIsOver(t *testing.T) {
+	c := newCluster(t, 1, clusterOptions{})
+	dst := make([]byte, 100)
+	_, err := c.client.Read(testContext(t), ReadRequest{Chunk: testChunk(1), Version: 1, From: c.members[0].hop}, dst)
+	wantFailure(t, err, proto.NoReplica, 1)
+	for _, cc := range c.client.connections() {
+		cc.mu.Lock()
+		if cc.filling != nil || len(cc.pending) != 0 {
+			t.Error("the connection still knows the read, whose call may be another's by now")
+		}
+		cc.mu.Unlock()
+	}
+}
+
 func TestACancelledWriteReturnsOnceItsDataAreFree(t *testing.T) {
 	c := newCluster(t, 1, clusterOptions{})
 	g := newGate(testChunk(1))

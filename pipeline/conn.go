@@ -202,7 +202,7 @@ func (c *clientConn) claim(h *header) *call {
 		return nil
 	}
 	delete(c.pending, h.id)
-	if call.dst != nil {
+	if call.dst != nil && h.failure == 0 {
 		c.filling = call
 	}
 	return call

@@ -163,7 +163,7 @@ func TestKillingTheTailInMidFlight(t *testing.T) { // G7
 	c.members[2].store.set(func(s *memStore) {
 		s.onWrite = func(uuid.UUID, uint64, int) error {
 			if seen.Add(1) == 20 {
-				go c.members[2].stop()
+				c.members[2].stop()
 			}
 			return nil
 		}
