@@ -215,24 +215,34 @@ func (i *inode) sendCommit(ctx context.Context, p proposal) (*pb.AttrReply, erro
 	return reply, err
 }
 
-// forgetFreed is called when a chunk to be committed is not the file's any more:
-// another client cut it off after it was written. It tells whether one was found,
-// so that the rest can be committed.
+// forgetFreed is called when a chunk to be committed is not the file's any more.
+// If the file ends before it now, another client has cut it off after it was
+// written, which is no error; otherwise the bytes are lost (L10). It tells
+// whether a chunk was found, so that the rest can be committed.
 func (i *inode) forgetFreed(ctx context.Context, p proposal) (found bool) {
+	attr, err := i.c.serverAttr(ctx, i.id)
+	if err != nil {
+		return false
+	}
 	i.c.locations.dropFrom(i.id, 0)
 	for k, st := range p.streams {
 		loc, err := i.c.locate(ctx, i.id, st.index)
 		if err != nil {
 			return false
 		}
-		if uint64(loc.chunk) != p.chunks[k] {
-			i.mu.Lock()
-			if uint64(st.loc.chunk) == p.chunks[k] {
-				st.loc, st.made, st.uncommitted = location{}, false, false
-			}
-			i.mu.Unlock()
-			found = true
+		if uint64(loc.chunk) == p.chunks[k] {
+			continue
 		}
+		found = true
+		i.mu.Lock()
+		if st.uprooted = true; !st.working {
+			st.replant()
+		}
+		st.uncommitted = false
+		if attr.GetSize() > st.index*uint64(i.c.chunkSize) {
+			i.fail(proto.E(proto.IO, "commit", st.subject(), "the chunk was taken from the file after it was written"))
+		}
+		i.mu.Unlock()
 	}
 	return found
 }

@@ -404,6 +404,27 @@ func TestCommitAfterForeignTruncation(t *testing.T) {
 	}
 }
 
+// TestChunkTakenAway: a chunk that is the file's no more, though the file reaches
+// beyond it, is lost data, and said so once.
+func TestChunkTakenAway(t *testing.T) {
+	cluster := clienttest.New(t, clienttest.Options{})
+	c := connect(t, cluster)
+	f := create(t, c, "/f")
+	must(t, f.Truncate(t.Context(), 5<<20))
+	mustWrite(t, f, noise(1, 1000), 0)
+	f.ino.mu.Lock()
+	must(t, f.ino.drain(t.Context(), false))
+	f.ino.mu.Unlock()
+	cluster.DropAssigned()
+	wantKind(t, "flush", f.Flush(t.Context()), proto.IO)
+	mustWrite(t, f, []byte("again"), 0)
+	must(t, f.Close())
+	p := make([]byte, 5)
+	if _, err := open(t, connect(t, cluster), "/f", unix.O_RDONLY).ReadAt(p, 0); err != nil || string(p) != "again" {
+		t.Errorf("%q, %v", p, err)
+	}
+}
+
 func TestErrorsAreOurs(t *testing.T) {
 	cluster := clienttest.New(t, clienttest.Options{})
 	c := connect(t, cluster, impatient(100*time.Millisecond))

@@ -50,13 +50,22 @@ func (c *Client) Lookup(ctx context.Context, cred Cred, parent proto.InodeID, na
 
 // GetAttr reads the attributes of an inode.
 func (c *Client) GetAttr(ctx context.Context, ino proto.InodeID) (Attr, error) {
+	attr, err := c.serverAttr(ctx, ino)
+	if err != nil {
+		return Attr{}, err
+	}
+	return c.learn(attr), nil
+}
+
+// serverAttr asks for the attributes as the master has them.
+func (c *Client) serverAttr(ctx context.Context, ino proto.InodeID) (*pb.Attr, error) {
 	reply, err := ask(ctx, c, c.cred, "getattr", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.GetAttr(ctx, &pb.GetAttrRequest{Caller: who, Inode: uint64(ino)})
 	})
 	if err != nil {
-		return Attr{}, err
+		return nil, err
 	}
-	return c.learn(reply.Attr), nil
+	return reply.Attr, nil
 }
 
 // SetAttr changes attributes and returns all of them. A change of the size is

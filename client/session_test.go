@@ -159,10 +159,14 @@ func TestExpiredSession(t *testing.T) {
 	cluster := clienttest.New(t, clienttest.Options{})
 	c := connect(t, cluster)
 	clean, dirty, gone := create(t, c, "/clean"), create(t, c, "/dirty"), create(t, c, "/gone")
+	late := create(t, c, "/late")
 	data := noise(1, 10000)
 	mustWrite(t, clean, data, 0)
 	must(t, clean.Flush(t.Context()))
 	mustWrite(t, dirty, data, 0)
+	dirty.ino.mu.Lock()
+	must(t, dirty.ino.drain(t.Context(), false)) // the chunk exists
+	dirty.ino.mu.Unlock()
 	other := connect(t, cluster)
 	cluster.Hook(func(method string, _ any, _ bool) error { // nothing is opened again yet
 		if method == "Open" {
@@ -186,8 +190,15 @@ func TestExpiredSession(t *testing.T) {
 	})
 	wantKind(t, "the dirty file", dirty.Flush(t.Context()), proto.SessionExpired)
 	must(t, dirty.Flush(t.Context()))
-	mustWrite(t, dirty, data, 0)
-	must(t, dirty.Close())
+	for _, f := range []*File{dirty, late} { // into chunks assigned anew
+		mustWrite(t, f, data, 0)
+		must(t, f.Close())
+	}
+	for _, name := range []string{"/dirty", "/late"} {
+		if got := contents(t, open(t, other, name, unix.O_RDONLY)); !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes", name, len(got))
+		}
+	}
 	eventually(t, "gone is lost", func() bool {
 		_, err := gone.ReadAt(make([]byte, 1), 0)
 		return proto.KindOf(err) == proto.Stale

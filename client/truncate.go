@@ -103,7 +103,7 @@ func (i *inode) truncated(size int64) Attr {
 	defer i.mu.Unlock()
 	for index, st := range i.streams {
 		if index >= first { // its chunk is freed
-			st.loc, st.made, st.uncommitted, st.syncedSeq = location{}, false, false, st.ackedSeq
+			st.replant()
 			i.prune(st)
 		}
 	}
@@ -141,11 +141,19 @@ func (i *inode) abandon() {
 }
 
 // expireWrites is called when the session is gone: what was not committed in it
-// is lost, and every open file is told (L10).
+// is lost, and every open file is told (L10). The chunks that were assigned in it
+// may have been given up by the master.
 func (i *inode) expireWrites() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !i.unfinished(false) {
+	i.c.locations.dropFrom(i.id, 0)
+	unfinished := i.unfinished(false)
+	for _, st := range i.streams {
+		if st.uprooted = true; !st.working {
+			st.replant()
+		}
+	}
+	if !unfinished {
 		return
 	}
 	i.abandon()

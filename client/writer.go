@@ -42,6 +42,7 @@ type stream struct {
 	failure   error     // why the present chain must be replaced
 	patience  *patience // since the last progress; nil: all is well
 	abandoned uint64    // runs up to this seq are not wanted any more
+	uprooted  bool      // the chunk may be the file's no more: ask again where to write
 }
 
 // stream finds or makes the stream of a chunk; i.mu is held.
@@ -83,8 +84,10 @@ func (st *stream) work() {
 	defer i.mu.Unlock()
 	for len(st.kept) > 0 {
 		switch {
-		case st.failure != nil && st.inflight > 0:
+		case (st.failure != nil || st.uprooted) && st.inflight > 0:
 			i.changed.Wait() // for the answers that are still to come
+		case st.uprooted:
+			st.replant()
 		case st.failure != nil:
 			st.recover()
 		case st.next == len(st.kept) || st.inWindow >= chunkWindow:
@@ -96,8 +99,29 @@ func (st *stream) work() {
 		}
 	}
 	st.working = false
+	if st.uprooted {
+		st.replant()
+	}
 	i.prune(st)
 	i.changed.Broadcast()
+}
+
+// replant forgets the chunk, so that all that is kept goes to the one that the
+// file has now. No frame is in flight.
+func (st *stream) replant() {
+	st.dropAbandoned()
+	st.uprooted, st.failure = false, nil
+	st.loc, st.made, st.uncommitted, st.syncedSeq = location{}, false, false, st.ackedSeq
+	st.resend()
+}
+
+// resend has all that is kept go out again, also what was acknowledged behind
+// something that was not.
+func (st *stream) resend() {
+	st.next = 0
+	for _, r := range st.kept {
+		r.acked = false
+	}
 }
 
 // unlocked runs fn, which may block, without the lock.
@@ -239,10 +263,7 @@ func (st *stream) recover() {
 	}
 	st.moveTo(loc)
 	st.failure = nil
-	st.next = 0
-	for _, r := range st.kept {
-		r.acked = false
-	}
+	st.resend()
 }
 
 // moveTo takes a new location. What was synced must be synced there again.

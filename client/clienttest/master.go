@@ -223,13 +223,31 @@ func (c *Cluster) Mute(on bool) {
 	c.mute = on
 }
 
-// Expire ends all sessions.
+// Expire ends all sessions and gives up the chunks that were assigned and not
+// committed. Their replicas stay where they are, as they would for a while.
 func (c *Cluster) Expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.dropAssigned()
 	for id, s := range c.sessions {
 		close(s.gone)
 		delete(c.sessions, id)
+	}
+}
+
+// DropAssigned gives up the chunks that were assigned and not committed.
+func (c *Cluster) DropAssigned() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropAssigned()
+}
+
+func (c *Cluster) dropAssigned() {
+	for id, ch := range c.chunks {
+		if !ch.committed {
+			delete(c.chunks, id)
+			delete(c.inodes[ch.inode].chunks, ch.index)
+		}
 	}
 }
 
