@@ -41,13 +41,14 @@ type call struct {
 	// Who hears of the end: the first that is set, else wait.
 	owner callOwner
 	done  func(error)
-	wait  chan struct{} // of capacity 1
+	wait  chan bool // of capacity 1; false: the waiter is let go, the call is not over
 }
 
 const (
 	stateSent = 1 << iota
 	stateAnswered
-	stateOver = stateSent | stateAnswered
+	stateLeaving // the waiter wants to go as soon as the frame is sent
+	stateOver    = stateSent | stateAnswered
 )
 
 // callOwner is the server, forwarding. callDone must not block; the sender it
@@ -65,7 +66,7 @@ func (c *Client) newCall(h *header) *call {
 	return call
 }
 
-func newCallOf(c *Client) *call { return &call{client: c, wait: make(chan struct{}, 1)} }
+func newCallOf(c *Client) *call { return &call{client: c, wait: make(chan bool, 1)} }
 
 // recycle is called by the last one to know c.
 func (c *call) recycle() {
@@ -76,12 +77,16 @@ func (c *call) recycle() {
 
 // sent implements sentOwner.
 func (c *call) sent() {
-	if c.state.Or(stateSent) == stateAnswered {
+	conn, id := c.conn, c.id // c may be over after the next line, and another's
+	switch old := c.state.Or(stateSent); {
+	case old&stateAnswered != 0:
 		go func() { // the caller of StartWrite may be who runs this
 			if s := c.finish(); s != nil {
 				s.flush()
 			}
 		}()
+	case old&stateLeaving != 0:
+		go conn.letGo(id)
 	}
 }
 
@@ -89,7 +94,7 @@ func (c *call) sent() {
 // comes back is to be flushed.
 func (c *call) answered(err error) *sender {
 	c.err = err
-	if c.state.Or(stateAnswered) == stateSent {
+	if c.state.Or(stateAnswered)&stateOver == stateSent {
 		return c.finish()
 	}
 	return nil
@@ -103,7 +108,7 @@ func (c *call) finish() (s *sender) {
 	case c.done != nil:
 		c.done(c.err)
 	case !c.nobody:
-		c.wait <- struct{}{}
+		c.wait <- true
 		return nil // who waits recycles
 	}
 	c.recycle()

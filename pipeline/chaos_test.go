@@ -44,7 +44,7 @@ func TestRandomCutsAndCancellations(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		cut := &cutConn{Conn: conn}
-		cut.left.Store(random.Int64N(3 << 20))
+		cut.left.Store(random.Int64N(8 << 20))
 		return cut
 	}})
 	content := make([][]byte, chunks)
@@ -55,6 +55,7 @@ func TestRandomCutsAndCancellations(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range workers {
 		random := rand.New(rand.NewPCG(3, uint64(i)))
+		room := make(chan struct{}, 3) // what a cut takes with it is a part of all
 		all.Go(func() {
 			for range rounds {
 				k := random.IntN(chunks)
@@ -62,9 +63,11 @@ func TestRandomCutsAndCancellations(t *testing.T) {
 				n := 1 + random.IntN(min(size-off, 120_000))
 				if random.IntN(2) == 0 {
 					all.Add(1)
+					room <- struct{}{}
 					w := &WriteRequest{Chunk: testChunk(k), Version: 1, Offset: uint64(off), Data: content[k][off : off+n], Create: true, Chain: c.chain()}
 					c.client.StartWrite(w, func(err error) {
 						defer all.Done()
+						defer func() { <-room }()
 						ended.Add(1)
 						if err != nil {
 							failed.Add(1)

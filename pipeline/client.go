@@ -370,7 +370,9 @@ func (c *call) await(ctx context.Context) (int, error) {
 			if c.conn.giveUp(c) {
 				return 0, err
 			}
-			<-c.wait
+			if over := <-c.wait; !over {
+				return 0, err
+			}
 			if c.err == errCallOver {
 				c.err = err
 			}

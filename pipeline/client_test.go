@@ -381,3 +381,45 @@ func FuzzClientReadsAnything(f *testing.F) {
 		here.Close()
 	})
 }
+
+// slowConn holds every write back until it is opened.
+type slowConn struct {
+	net.Conn
+	open chan struct{}
+}
+
+func (c slowConn) Write(p []byte) (int, error) {
+	<-c.open
+	return c.Conn.Write(p)
+}
+
+func TestACancelledWriteWaitsForTheWriterToLetGoOfItsData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := make(chan struct{})
+		c := newCluster(t, 1, clusterOptions{pipes: true, wrap: func(_ int, conn net.Conn) net.Conn { return slowConn{conn, open} }})
+		g := newGate(testChunk(1))
+		defer close(g.open)
+		c.members[0].store.set(func(s *memStore) {
+			s.onWrite = func(chunk uuid.UUID, _ uint64, _ int) error { return g.pass(chunk) }
+		})
+		ctx, cancel := context.WithCancel(context.Background())
+		result := make(chan error, 1)
+		go func() {
+			result <- c.client.Write(ctx, &WriteRequest{Chunk: testChunk(1), Version: 1, Data: pattern(1, 8192), Create: true, Chain: c.chain()})
+		}()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if len(result) > 0 {
+			t.Error("the caller has memory back that is being sent")
+		}
+		close(open)
+		synctest.Wait()
+		if len(result) == 0 {
+			t.Fatal("the write was sent, and its caller still waits")
+		}
+		if err := <-result; !errors.Is(err, proto.Interrupted) {
+			t.Error(err)
+		}
+	})
+}

@@ -114,21 +114,31 @@ func (c *clientConn) enqueue(call *call, h *header) error {
 	return nil
 }
 
-// giveUp makes call end without its waiter, or, where the connection still uses
-// the waiter's memory, end at once if that is possible. It returns true if the
-// waiter need not wait.
+// giveUp lets the waiter of call go without it: at once, with true; or, where the
+// connection still uses the waiter's memory, by call.wait as soon as it does not.
 func (c *clientConn) giveUp(call *call) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.pending[call.id] == call && (call.data == nil || call.state.Load()&stateSent != 0) {
+	switch {
+	case c.filling == call:
+		call.aborted = true
+		c.conn.SetReadDeadline(time.Unix(1, 0))
+	case c.pending[call.id] != call: // it ends just now
+	case call.data == nil || call.state.Or(stateLeaving)&stateSent != 0:
 		call.nobody, call.dst = true, nil
 		return true
 	}
-	if c.filling == call {
-		call.aborted = true
-		c.conn.SetReadDeadline(time.Unix(1, 0))
-	}
 	return false
+}
+
+// letGo lets the waiter of a call go whose frame is sent.
+func (c *clientConn) letGo(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if call := c.pending[id]; call != nil {
+		call.nobody = true
+		call.wait <- false
+	}
 }
 
 // interrupted decides what a read deadline that struck was for.
