@@ -134,6 +134,7 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 		return
 	}
 	for _, chunk := range r.Freed {
+		m.writers.forget(chunk.ID)
 		for _, node := range m.nodes.Freed(chunk) {
 			m.deletes.add(node, chunk.ID, chunk.Version)
 		}
@@ -141,17 +142,30 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 	if r.Kind != proto.OK {
 		return
 	}
-	switch c.(type) {
+	switch c := c.(type) {
+	case *state.Make:
+		m.assignedTo(c.Session, r.Chunks)
+	case *state.AssignChunks:
+		m.assignedTo(c.Session, r.Chunks)
 	case *state.SetChain:
 		m.nodes.Changed(before[0], r.Chunks[0])
 	case *state.Commit:
 		for _, chunk := range before {
+			m.writers.forget(chunk.ID)
 			// The members of a chain that was changed have confirmed one by one.
 			if !chunk.Committed && chunk.Version == firstVersion {
 				m.nodes.Committed(chunk)
 			} else {
 				m.nodes.Touch(chunk.ID)
 			}
+		}
+	}
+}
+
+func (m *Master) assignedTo(session proto.SessionID, chunks []state.Chunk) {
+	for _, chunk := range chunks {
+		if !chunk.Committed {
+			m.writers.assigned(chunk.ID, session)
 		}
 	}
 }

@@ -35,9 +35,10 @@
 //	slot.busy, chunkWork   held over proposals and orders; never both
 //	census.mu              held over a look at all chunks
 //	machine.mu             read by handlers, written by Apply; never held over anything that blocks
+//	writers.mu             over sessions.mu
 //	sessions.mu, Registry.mu, deletes.mu, blames.mu, chunkWork.mu   leaves
 //
-// Where several are needed: machine.mu before a leaf. Master.mu is for Serve and
+// Where several are needed: machine.mu before the rest. Master.mu is for Serve and
 // Close alone.
 //
 // # What blocks

@@ -40,6 +40,7 @@ type Master struct {
 	work     chunkWork
 	blames   blames
 	deletes  *deletes
+	writers  writers
 	safe     safeMode
 	census   census
 	foreign  atomic.Uint64 // replicas seen of chunks that were never issued

@@ -90,9 +90,9 @@ func (m *Master) AssignChunk(ctx context.Context, req *pb.AssignChunkRequest) (*
 	if last := state.MaxFileSize / m.cluster.ChunkSize; req.First > last || uint64(count)-1 > last-req.First {
 		return nil, r.fail(proto.FileTooBig, "")
 	}
-	there, kind := m.assigned(r, ino, req.First, count)
-	if kind != proto.OK {
-		return nil, r.fail(kind, "")
+	there, err := m.assigned(r, ino, req.First, count)
+	if err != nil {
+		return nil, err
 	}
 	if len(there) < count {
 		chains, err := m.chainsFor(there, req.First, count)
@@ -108,19 +108,38 @@ func (m *Master) AssignChunk(ctx context.Context, req *pb.AssignChunkRequest) (*
 	return &pb.ChunkLocations{Chunks: chunks}, r.fail(kind, "")
 }
 
-// assigned gives the chains that are there already, by index.
-func (m *Master) assigned(r *request, ino proto.InodeID, first uint64, count int) (there map[uint64][]proto.NodeID, kind proto.Kind) {
-	there = map[uint64][]proto.NodeID{}
+// assigned gives the chains that are there already, by index, and makes the caller a
+// writer of those chunks. What a dead writer left is dropped and not there.
+func (m *Master) assigned(r *request, ino proto.InodeID, first uint64, count int) (map[uint64][]proto.NodeID, error) {
+	there := map[uint64][]proto.NodeID{}
+	drop := &state.DropAssigned{Inode: ino}
+	var kind proto.Kind
 	m.machine.read(func(st *state.State) {
 		if kind = m.mayWrite(st, r, ino); kind != proto.OK {
 			return
 		}
 		kind = st.FileChunks(ino, first, count, func(c state.Chunk) bool {
-			there[c.Index] = c.Chain
+			switch {
+			case c.Committed:
+				there[c.Index] = c.Chain
+			case m.writers.abandoned(c.ID, m.sessions.lives):
+				drop.Chunks = append(drop.Chunks, c.ID)
+			default:
+				m.writers.assigned(c.ID, r.session.id)
+				there[c.Index] = c.Chain
+			}
 			return true
 		})
 	})
-	return there, kind
+	if kind != proto.OK {
+		return nil, r.fail(kind, "")
+	}
+	if len(drop.Chunks) > 0 {
+		if _, err := m.propose(drop); err != nil {
+			return nil, r.wrap(err)
+		}
+	}
+	return there, nil
 }
 
 // chainsFor places the chunks that are not there yet.

@@ -99,6 +99,13 @@ func (s *sessions) find(id proto.SessionID) *session {
 	return one
 }
 
+// lives tells whether a session has not ended; it does not count as hearing of it.
+func (s *sessions) lives(id proto.SessionID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byID[id] != nil
+}
+
 // take waits until nobody works on a request's slot, and takes it. A request that the
 // client has gone beyond is refused: nobody waits for its answer any more.
 func (one *session) take(ctx context.Context, caller *pb.Caller) (*slot, error) {
