@@ -10,8 +10,8 @@ import (
 // added at the end and never renumbered.
 type Kind uint32
 
-// The kinds. Those up to Stale are answers that an application sees; the rest
-// steer the parts among themselves and become EIO when they reach a syscall.
+// The kinds. Those up to Stale, and from Conflict on, are answers that an application
+// sees; the rest steer the parts among themselves and become EIO when they reach a syscall.
 const (
 	OK           Kind = iota
 	NotFound          // no such name, or no such thing
@@ -54,6 +54,10 @@ const (
 	Damaged        // a file of ours on disk is not what was written
 	InUse          // locked by another process
 	NewerFormat    // written by a later version of the software
+
+	Conflict // another one's lock stands in the way
+	Deadlock // the wait for a lock would never end
+	NoLocks  // too many locks, or requests for them
 	kindCount
 )
 
@@ -105,6 +109,9 @@ var kindTable = [kindCount]kindInfo{
 	Damaged:        {"damaged", syscall.EIO, codes.DataLoss},
 	InUse:          {"in use", syscall.EIO, codes.FailedPrecondition},
 	NewerFormat:    {"newer format", syscall.EIO, codes.FailedPrecondition},
+	Conflict:       {"locked", syscall.EAGAIN, codes.FailedPrecondition},
+	Deadlock:       {"deadlock", syscall.EDEADLK, codes.FailedPrecondition},
+	NoLocks:        {"no locks available", syscall.ENOLCK, codes.ResourceExhausted},
 }
 
 func (k Kind) info() kindInfo {

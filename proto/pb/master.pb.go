@@ -23,6 +23,55 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type LockMode int32
+
+const (
+	LockMode_LOCK_NONE      LockMode = 0 // to unlock
+	LockMode_LOCK_SHARED    LockMode = 1
+	LockMode_LOCK_EXCLUSIVE LockMode = 2
+)
+
+// Enum value maps for LockMode.
+var (
+	LockMode_name = map[int32]string{
+		0: "LOCK_NONE",
+		1: "LOCK_SHARED",
+		2: "LOCK_EXCLUSIVE",
+	}
+	LockMode_value = map[string]int32{
+		"LOCK_NONE":      0,
+		"LOCK_SHARED":    1,
+		"LOCK_EXCLUSIVE": 2,
+	}
+)
+
+func (x LockMode) Enum() *LockMode {
+	p := new(LockMode)
+	*p = x
+	return p
+}
+
+func (x LockMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LockMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_master_proto_enumTypes[0].Descriptor()
+}
+
+func (LockMode) Type() protoreflect.EnumType {
+	return &file_master_proto_enumTypes[0]
+}
+
+func (x LockMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LockMode.Descriptor instead.
+func (LockMode) EnumDescriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{0}
+}
+
 type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Request:
@@ -112,6 +161,7 @@ type Hello struct {
 	Resume        uint64                 `protobuf:"varint,3,opt,name=resume,proto3" json:"resume,omitempty"`  // session to resume; 0: a new one
 	Open          []*OpenCount           `protobuf:"bytes,4,rep,name=open,proto3" json:"open,omitempty"`       // with resume: the files that are open
 	Cluster       string                 `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"` // with resume: refuse if the master is another cluster's
+	Locks         []*Lock                `protobuf:"bytes,6,rep,name=locks,proto3" json:"locks,omitempty"`     // with resume: what is held; counts after a restart of the master
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -179,6 +229,13 @@ func (x *Hello) GetCluster() string {
 		return x.Cluster
 	}
 	return ""
+}
+
+func (x *Hello) GetLocks() []*Lock {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
 }
 
 type OpenCount struct {
@@ -284,6 +341,7 @@ type SessionEvent struct {
 	//	*SessionEvent_Welcome
 	//	*SessionEvent_Alive
 	//	*SessionEvent_Expired
+	//	*SessionEvent_LockTurn
 	Event         isSessionEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -353,6 +411,15 @@ func (x *SessionEvent) GetExpired() *Expired {
 	return nil
 }
 
+func (x *SessionEvent) GetLockTurn() *LockTurn {
+	if x != nil {
+		if x, ok := x.Event.(*SessionEvent_LockTurn); ok {
+			return x.LockTurn
+		}
+	}
+	return nil
+}
+
 type isSessionEvent_Event interface {
 	isSessionEvent_Event()
 }
@@ -369,11 +436,17 @@ type SessionEvent_Expired struct {
 	Expired *Expired `protobuf:"bytes,3,opt,name=expired,proto3,oneof"` // the session is gone: open a new one
 }
 
+type SessionEvent_LockTurn struct {
+	LockTurn *LockTurn `protobuf:"bytes,4,opt,name=lock_turn,json=lockTurn,proto3,oneof"` // a lock that was waited for may be there: ask again
+}
+
 func (*SessionEvent_Welcome) isSessionEvent_Event() {}
 
 func (*SessionEvent_Alive) isSessionEvent_Event() {}
 
 func (*SessionEvent_Expired) isSessionEvent_Event() {}
+
+func (*SessionEvent_LockTurn) isSessionEvent_Event() {}
 
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -555,6 +628,50 @@ func (*Expired) Descriptor() ([]byte, []int) {
 	return file_master_proto_rawDescGZIP(), []int{7}
 }
 
+type LockTurn struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ticket        uint64                 `protobuf:"varint,1,opt,name=ticket,proto3" json:"ticket,omitempty"` // of the request that was answered with `queued`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockTurn) Reset() {
+	*x = LockTurn{}
+	mi := &file_master_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockTurn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockTurn) ProtoMessage() {}
+
+func (x *LockTurn) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockTurn.ProtoReflect.Descriptor instead.
+func (*LockTurn) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LockTurn) GetTicket() uint64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
 type LookupRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -566,7 +683,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_master_proto_msgTypes[8]
+	mi := &file_master_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +695,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[8]
+	mi := &file_master_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +708,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{8}
+	return file_master_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LookupRequest) GetCaller() *Caller {
@@ -625,7 +742,7 @@ type GetAttrRequest struct {
 
 func (x *GetAttrRequest) Reset() {
 	*x = GetAttrRequest{}
-	mi := &file_master_proto_msgTypes[9]
+	mi := &file_master_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +754,7 @@ func (x *GetAttrRequest) String() string {
 func (*GetAttrRequest) ProtoMessage() {}
 
 func (x *GetAttrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[9]
+	mi := &file_master_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +767,7 @@ func (x *GetAttrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttrRequest.ProtoReflect.Descriptor instead.
 func (*GetAttrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{9}
+	return file_master_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetAttrRequest) GetCaller() *Caller {
@@ -676,7 +793,7 @@ type AttrReply struct {
 
 func (x *AttrReply) Reset() {
 	*x = AttrReply{}
-	mi := &file_master_proto_msgTypes[10]
+	mi := &file_master_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +805,7 @@ func (x *AttrReply) String() string {
 func (*AttrReply) ProtoMessage() {}
 
 func (x *AttrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[10]
+	mi := &file_master_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +818,7 @@ func (x *AttrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttrReply.ProtoReflect.Descriptor instead.
 func (*AttrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{10}
+	return file_master_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AttrReply) GetAttr() *Attr {
@@ -727,7 +844,7 @@ type SetAttrRequest struct {
 
 func (x *SetAttrRequest) Reset() {
 	*x = SetAttrRequest{}
-	mi := &file_master_proto_msgTypes[11]
+	mi := &file_master_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +856,7 @@ func (x *SetAttrRequest) String() string {
 func (*SetAttrRequest) ProtoMessage() {}
 
 func (x *SetAttrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[11]
+	mi := &file_master_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +869,7 @@ func (x *SetAttrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAttrRequest.ProtoReflect.Descriptor instead.
 func (*SetAttrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{11}
+	return file_master_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetAttrRequest) GetCaller() *Caller {
@@ -822,7 +939,7 @@ type TimeChange struct {
 
 func (x *TimeChange) Reset() {
 	*x = TimeChange{}
-	mi := &file_master_proto_msgTypes[12]
+	mi := &file_master_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +951,7 @@ func (x *TimeChange) String() string {
 func (*TimeChange) ProtoMessage() {}
 
 func (x *TimeChange) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[12]
+	mi := &file_master_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +964,7 @@ func (x *TimeChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeChange.ProtoReflect.Descriptor instead.
 func (*TimeChange) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{12}
+	return file_master_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TimeChange) GetNow() bool {
@@ -885,7 +1002,7 @@ type ReadDirRequest struct {
 
 func (x *ReadDirRequest) Reset() {
 	*x = ReadDirRequest{}
-	mi := &file_master_proto_msgTypes[13]
+	mi := &file_master_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +1014,7 @@ func (x *ReadDirRequest) String() string {
 func (*ReadDirRequest) ProtoMessage() {}
 
 func (x *ReadDirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[13]
+	mi := &file_master_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +1027,7 @@ func (x *ReadDirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadDirRequest.ProtoReflect.Descriptor instead.
 func (*ReadDirRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{13}
+	return file_master_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReadDirRequest) GetCaller() *Caller {
@@ -966,7 +1083,7 @@ type ReadDirReply struct {
 
 func (x *ReadDirReply) Reset() {
 	*x = ReadDirReply{}
-	mi := &file_master_proto_msgTypes[14]
+	mi := &file_master_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1095,7 @@ func (x *ReadDirReply) String() string {
 func (*ReadDirReply) ProtoMessage() {}
 
 func (x *ReadDirReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[14]
+	mi := &file_master_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1108,7 @@ func (x *ReadDirReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadDirReply.ProtoReflect.Descriptor instead.
 func (*ReadDirReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{14}
+	return file_master_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReadDirReply) GetEntries() []*DirEntry {
@@ -1028,7 +1145,7 @@ type DirEntry struct {
 
 func (x *DirEntry) Reset() {
 	*x = DirEntry{}
-	mi := &file_master_proto_msgTypes[15]
+	mi := &file_master_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1157,7 @@ func (x *DirEntry) String() string {
 func (*DirEntry) ProtoMessage() {}
 
 func (x *DirEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[15]
+	mi := &file_master_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1170,7 @@ func (x *DirEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirEntry.ProtoReflect.Descriptor instead.
 func (*DirEntry) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{15}
+	return file_master_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DirEntry) GetName() []byte {
@@ -1101,7 +1218,7 @@ type ReadLinkRequest struct {
 
 func (x *ReadLinkRequest) Reset() {
 	*x = ReadLinkRequest{}
-	mi := &file_master_proto_msgTypes[16]
+	mi := &file_master_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1230,7 @@ func (x *ReadLinkRequest) String() string {
 func (*ReadLinkRequest) ProtoMessage() {}
 
 func (x *ReadLinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[16]
+	mi := &file_master_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1243,7 @@ func (x *ReadLinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLinkRequest.ProtoReflect.Descriptor instead.
 func (*ReadLinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{16}
+	return file_master_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReadLinkRequest) GetCaller() *Caller {
@@ -1152,7 +1269,7 @@ type ReadLinkReply struct {
 
 func (x *ReadLinkReply) Reset() {
 	*x = ReadLinkReply{}
-	mi := &file_master_proto_msgTypes[17]
+	mi := &file_master_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1281,7 @@ func (x *ReadLinkReply) String() string {
 func (*ReadLinkReply) ProtoMessage() {}
 
 func (x *ReadLinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[17]
+	mi := &file_master_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1294,7 @@ func (x *ReadLinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLinkReply.ProtoReflect.Descriptor instead.
 func (*ReadLinkReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{17}
+	return file_master_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReadLinkReply) GetTarget() []byte {
@@ -1204,7 +1321,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_master_proto_msgTypes[18]
+	mi := &file_master_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1333,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[18]
+	mi := &file_master_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1346,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{18}
+	return file_master_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateRequest) GetCaller() *Caller {
@@ -1306,7 +1423,7 @@ type CreateReply struct {
 
 func (x *CreateReply) Reset() {
 	*x = CreateReply{}
-	mi := &file_master_proto_msgTypes[19]
+	mi := &file_master_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1435,7 @@ func (x *CreateReply) String() string {
 func (*CreateReply) ProtoMessage() {}
 
 func (x *CreateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[19]
+	mi := &file_master_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1448,7 @@ func (x *CreateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReply.ProtoReflect.Descriptor instead.
 func (*CreateReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{19}
+	return file_master_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateReply) GetAttr() *Attr {
@@ -1367,7 +1484,7 @@ type MkdirRequest struct {
 
 func (x *MkdirRequest) Reset() {
 	*x = MkdirRequest{}
-	mi := &file_master_proto_msgTypes[20]
+	mi := &file_master_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1496,7 @@ func (x *MkdirRequest) String() string {
 func (*MkdirRequest) ProtoMessage() {}
 
 func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[20]
+	mi := &file_master_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1509,7 @@ func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MkdirRequest.ProtoReflect.Descriptor instead.
 func (*MkdirRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{20}
+	return file_master_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MkdirRequest) GetCaller() *Caller {
@@ -1436,7 +1553,7 @@ type MknodRequest struct {
 
 func (x *MknodRequest) Reset() {
 	*x = MknodRequest{}
-	mi := &file_master_proto_msgTypes[21]
+	mi := &file_master_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1565,7 @@ func (x *MknodRequest) String() string {
 func (*MknodRequest) ProtoMessage() {}
 
 func (x *MknodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[21]
+	mi := &file_master_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1578,7 @@ func (x *MknodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MknodRequest.ProtoReflect.Descriptor instead.
 func (*MknodRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{21}
+	return file_master_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MknodRequest) GetCaller() *Caller {
@@ -1511,7 +1628,7 @@ type SymlinkRequest struct {
 
 func (x *SymlinkRequest) Reset() {
 	*x = SymlinkRequest{}
-	mi := &file_master_proto_msgTypes[22]
+	mi := &file_master_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1640,7 @@ func (x *SymlinkRequest) String() string {
 func (*SymlinkRequest) ProtoMessage() {}
 
 func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[22]
+	mi := &file_master_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1653,7 @@ func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SymlinkRequest.ProtoReflect.Descriptor instead.
 func (*SymlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{22}
+	return file_master_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SymlinkRequest) GetCaller() *Caller {
@@ -1579,7 +1696,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_master_proto_msgTypes[23]
+	mi := &file_master_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1708,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[23]
+	mi := &file_master_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1721,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{23}
+	return file_master_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LinkRequest) GetCaller() *Caller {
@@ -1646,7 +1763,7 @@ type UnlinkRequest struct {
 
 func (x *UnlinkRequest) Reset() {
 	*x = UnlinkRequest{}
-	mi := &file_master_proto_msgTypes[24]
+	mi := &file_master_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +1775,7 @@ func (x *UnlinkRequest) String() string {
 func (*UnlinkRequest) ProtoMessage() {}
 
 func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[24]
+	mi := &file_master_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +1788,7 @@ func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkRequest.ProtoReflect.Descriptor instead.
 func (*UnlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{24}
+	return file_master_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UnlinkRequest) GetCaller() *Caller {
@@ -1705,7 +1822,7 @@ type UnlinkReply struct {
 
 func (x *UnlinkReply) Reset() {
 	*x = UnlinkReply{}
-	mi := &file_master_proto_msgTypes[25]
+	mi := &file_master_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +1834,7 @@ func (x *UnlinkReply) String() string {
 func (*UnlinkReply) ProtoMessage() {}
 
 func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[25]
+	mi := &file_master_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +1847,7 @@ func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkReply.ProtoReflect.Descriptor instead.
 func (*UnlinkReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{25}
+	return file_master_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UnlinkReply) GetInode() uint64 {
@@ -1762,7 +1879,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_master_proto_msgTypes[26]
+	mi := &file_master_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1891,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[26]
+	mi := &file_master_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1904,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{26}
+	return file_master_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RenameRequest) GetCaller() *Caller {
@@ -1849,7 +1966,7 @@ type RenameReply struct {
 
 func (x *RenameReply) Reset() {
 	*x = RenameReply{}
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1978,7 @@ func (x *RenameReply) String() string {
 func (*RenameReply) ProtoMessage() {}
 
 func (x *RenameReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1991,7 @@ func (x *RenameReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameReply.ProtoReflect.Descriptor instead.
 func (*RenameReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{27}
+	return file_master_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RenameReply) GetInode() uint64 {
@@ -1902,7 +2019,7 @@ type GetXattrRequest struct {
 
 func (x *GetXattrRequest) Reset() {
 	*x = GetXattrRequest{}
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2031,7 @@ func (x *GetXattrRequest) String() string {
 func (*GetXattrRequest) ProtoMessage() {}
 
 func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2044,7 @@ func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrRequest.ProtoReflect.Descriptor instead.
 func (*GetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{28}
+	return file_master_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetXattrRequest) GetCaller() *Caller {
@@ -1960,7 +2077,7 @@ type GetXattrReply struct {
 
 func (x *GetXattrReply) Reset() {
 	*x = GetXattrReply{}
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1972,7 +2089,7 @@ func (x *GetXattrReply) String() string {
 func (*GetXattrReply) ProtoMessage() {}
 
 func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1985,7 +2102,7 @@ func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrReply.ProtoReflect.Descriptor instead.
 func (*GetXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{29}
+	return file_master_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetXattrReply) GetValue() []byte {
@@ -2004,7 +2121,7 @@ type ListXattrReply struct {
 
 func (x *ListXattrReply) Reset() {
 	*x = ListXattrReply{}
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2133,7 @@ func (x *ListXattrReply) String() string {
 func (*ListXattrReply) ProtoMessage() {}
 
 func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2146,7 @@ func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListXattrReply.ProtoReflect.Descriptor instead.
 func (*ListXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{30}
+	return file_master_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListXattrReply) GetNames() [][]byte {
@@ -2053,7 +2170,7 @@ type SetXattrRequest struct {
 
 func (x *SetXattrRequest) Reset() {
 	*x = SetXattrRequest{}
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2182,7 @@ func (x *SetXattrRequest) String() string {
 func (*SetXattrRequest) ProtoMessage() {}
 
 func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2195,7 @@ func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetXattrRequest.ProtoReflect.Descriptor instead.
 func (*SetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{31}
+	return file_master_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SetXattrRequest) GetCaller() *Caller {
@@ -2134,7 +2251,7 @@ type RemoveXattrRequest struct {
 
 func (x *RemoveXattrRequest) Reset() {
 	*x = RemoveXattrRequest{}
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2263,7 @@ func (x *RemoveXattrRequest) String() string {
 func (*RemoveXattrRequest) ProtoMessage() {}
 
 func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2276,7 @@ func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveXattrRequest.ProtoReflect.Descriptor instead.
 func (*RemoveXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{32}
+	return file_master_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RemoveXattrRequest) GetCaller() *Caller {
@@ -2192,7 +2309,7 @@ type StatFSRequest struct {
 
 func (x *StatFSRequest) Reset() {
 	*x = StatFSRequest{}
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2321,7 @@ func (x *StatFSRequest) String() string {
 func (*StatFSRequest) ProtoMessage() {}
 
 func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2334,7 @@ func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSRequest.ProtoReflect.Descriptor instead.
 func (*StatFSRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{33}
+	return file_master_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StatFSRequest) GetCaller() *Caller {
@@ -2240,7 +2357,7 @@ type StatFSReply struct {
 
 func (x *StatFSReply) Reset() {
 	*x = StatFSReply{}
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2369,7 @@ func (x *StatFSReply) String() string {
 func (*StatFSReply) ProtoMessage() {}
 
 func (x *StatFSReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2382,7 @@ func (x *StatFSReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSReply.ProtoReflect.Descriptor instead.
 func (*StatFSReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{34}
+	return file_master_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StatFSReply) GetTotalBytes() uint64 {
@@ -2308,7 +2425,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2437,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2450,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{35}
+	return file_master_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *OpenRequest) GetCaller() *Caller {
@@ -2374,7 +2491,7 @@ type OpenReply struct {
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2503,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2516,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{36}
+	return file_master_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *OpenReply) GetAttr() *Attr {
@@ -2426,7 +2543,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2555,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2568,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{37}
+	return file_master_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReleaseRequest) GetCaller() *Caller {
@@ -2476,7 +2593,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2605,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2618,337 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{38}
+	return file_master_proto_rawDescGZIP(), []int{39}
+}
+
+// Lock is a lock on a range of bytes. Locks of flock(2) and of fcntl(2) do not see
+// each other.
+type Lock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Inode         uint64                 `protobuf:"varint,1,opt,name=inode,proto3" json:"inode,omitempty"`
+	Flock         bool                   `protobuf:"varint,2,opt,name=flock,proto3" json:"flock,omitempty"`
+	Owner         uint64                 `protobuf:"varint,3,opt,name=owner,proto3" json:"owner,omitempty"` // within the session: a process for fcntl, an open file for flock
+	Mode          LockMode               `protobuf:"varint,4,opt,name=mode,proto3,enum=distrifs.LockMode" json:"mode,omitempty"`
+	Start         uint64                 `protobuf:"varint,5,opt,name=start,proto3" json:"start,omitempty"`     // first byte
+	End           uint64                 `protobuf:"varint,6,opt,name=end,proto3" json:"end,omitempty"`         // last byte, start <= end < 2^63; of flock, 0 to 2^63 - 1
+	Process       uint32                 `protobuf:"varint,7,opt,name=process,proto3" json:"process,omitempty"` // pid on the client's host
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lock) Reset() {
+	*x = Lock{}
+	mi := &file_master_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lock) ProtoMessage() {}
+
+func (x *Lock) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lock.ProtoReflect.Descriptor instead.
+func (*Lock) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Lock) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *Lock) GetFlock() bool {
+	if x != nil {
+		return x.Flock
+	}
+	return false
+}
+
+func (x *Lock) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+func (x *Lock) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_NONE
+}
+
+func (x *Lock) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Lock) GetEnd() uint64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *Lock) GetProcess() uint32 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+// SetLockRequest sets or takes off a lock of its owner in a range. It fails with
+// Conflict, or waits if it may: then it is asked again, with the same ticket, when
+// LockTurn says so and after the session was resumed. Asking again for what was given
+// already is safe. Asking without wait takes the ticket out of the queue.
+type SetLockRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Lock          *Lock                  `protobuf:"bytes,2,opt,name=lock,proto3" json:"lock,omitempty"`
+	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	Ticket        uint64                 `protobuf:"varint,4,opt,name=ticket,proto3" json:"ticket,omitempty"` // chosen by the client, never used again in the session; 0: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLockRequest) Reset() {
+	*x = SetLockRequest{}
+	mi := &file_master_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLockRequest) ProtoMessage() {}
+
+func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLockRequest.ProtoReflect.Descriptor instead.
+func (*SetLockRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *SetLockRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *SetLockRequest) GetLock() *Lock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+func (x *SetLockRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+func (x *SetLockRequest) GetTicket() uint64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+type SetLockReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queued        bool                   `protobuf:"varint,1,opt,name=queued,proto3" json:"queued,omitempty"` // the lock is not there yet
+	Attr          *Attr                  `protobuf:"bytes,2,opt,name=attr,proto3" json:"attr,omitempty"`      // of the file, as of the lock
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLockReply) Reset() {
+	*x = SetLockReply{}
+	mi := &file_master_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLockReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLockReply) ProtoMessage() {}
+
+func (x *SetLockReply) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLockReply.ProtoReflect.Descriptor instead.
+func (*SetLockReply) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *SetLockReply) GetQueued() bool {
+	if x != nil {
+		return x.Queued
+	}
+	return false
+}
+
+func (x *SetLockReply) GetAttr() *Attr {
+	if x != nil {
+		return x.Attr
+	}
+	return nil
+}
+
+type TestLockRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Lock          *Lock                  `protobuf:"bytes,2,opt,name=lock,proto3" json:"lock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestLockRequest) Reset() {
+	*x = TestLockRequest{}
+	mi := &file_master_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestLockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestLockRequest) ProtoMessage() {}
+
+func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestLockRequest.ProtoReflect.Descriptor instead.
+func (*TestLockRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *TestLockRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *TestLockRequest) GetLock() *Lock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+type TestLockReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conflict      bool                   `protobuf:"varint,1,opt,name=conflict,proto3" json:"conflict,omitempty"`
+	Lock          *Lock                  `protobuf:"bytes,2,opt,name=lock,proto3" json:"lock,omitempty"`        // one that stands in the way
+	Foreign       bool                   `protobuf:"varint,3,opt,name=foreign,proto3" json:"foreign,omitempty"` // it is of another session: owner and process mean nothing here
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestLockReply) Reset() {
+	*x = TestLockReply{}
+	mi := &file_master_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestLockReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestLockReply) ProtoMessage() {}
+
+func (x *TestLockReply) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestLockReply.ProtoReflect.Descriptor instead.
+func (*TestLockReply) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *TestLockReply) GetConflict() bool {
+	if x != nil {
+		return x.Conflict
+	}
+	return false
+}
+
+func (x *TestLockReply) GetLock() *Lock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+func (x *TestLockReply) GetForeign() bool {
+	if x != nil {
+		return x.Foreign
+	}
+	return false
 }
 
 type GetChunkLocationRequest struct {
@@ -2516,7 +2963,7 @@ type GetChunkLocationRequest struct {
 
 func (x *GetChunkLocationRequest) Reset() {
 	*x = GetChunkLocationRequest{}
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2975,7 @@ func (x *GetChunkLocationRequest) String() string {
 func (*GetChunkLocationRequest) ProtoMessage() {}
 
 func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2988,7 @@ func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunkLocationRequest.ProtoReflect.Descriptor instead.
 func (*GetChunkLocationRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{39}
+	return file_master_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetChunkLocationRequest) GetCaller() *Caller {
@@ -2582,7 +3029,7 @@ type ChunkLocations struct {
 
 func (x *ChunkLocations) Reset() {
 	*x = ChunkLocations{}
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +3041,7 @@ func (x *ChunkLocations) String() string {
 func (*ChunkLocations) ProtoMessage() {}
 
 func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +3054,7 @@ func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkLocations.ProtoReflect.Descriptor instead.
 func (*ChunkLocations) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{40}
+	return file_master_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ChunkLocations) GetChunks() []*ChunkLocation {
@@ -2631,7 +3078,7 @@ type AssignChunkRequest struct {
 
 func (x *AssignChunkRequest) Reset() {
 	*x = AssignChunkRequest{}
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +3090,7 @@ func (x *AssignChunkRequest) String() string {
 func (*AssignChunkRequest) ProtoMessage() {}
 
 func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +3103,7 @@ func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignChunkRequest.ProtoReflect.Descriptor instead.
 func (*AssignChunkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{41}
+	return file_master_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AssignChunkRequest) GetCaller() *Caller {
@@ -2702,7 +3149,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +3161,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +3174,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{42}
+	return file_master_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CommitRequest) GetCaller() *Caller {
@@ -2781,7 +3228,7 @@ type ReportChainFailureRequest struct {
 
 func (x *ReportChainFailureRequest) Reset() {
 	*x = ReportChainFailureRequest{}
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +3240,7 @@ func (x *ReportChainFailureRequest) String() string {
 func (*ReportChainFailureRequest) ProtoMessage() {}
 
 func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +3253,7 @@ func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportChainFailureRequest.ProtoReflect.Descriptor instead.
 func (*ReportChainFailureRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{43}
+	return file_master_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReportChainFailureRequest) GetCaller() *Caller {
@@ -2864,7 +3311,7 @@ type ReportCorruptRequest struct {
 
 func (x *ReportCorruptRequest) Reset() {
 	*x = ReportCorruptRequest{}
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2876,7 +3323,7 @@ func (x *ReportCorruptRequest) String() string {
 func (*ReportCorruptRequest) ProtoMessage() {}
 
 func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2889,7 +3336,7 @@ func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptRequest.ProtoReflect.Descriptor instead.
 func (*ReportCorruptRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{44}
+	return file_master_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReportCorruptRequest) GetCaller() *Caller {
@@ -2935,7 +3382,7 @@ type ReportCorruptReply struct {
 
 func (x *ReportCorruptReply) Reset() {
 	*x = ReportCorruptReply{}
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3394,7 @@ func (x *ReportCorruptReply) String() string {
 func (*ReportCorruptReply) ProtoMessage() {}
 
 func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3407,7 @@ func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptReply.ProtoReflect.Descriptor instead.
 func (*ReportCorruptReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{45}
+	return file_master_proto_rawDescGZIP(), []int{51}
 }
 
 type StatusRequest struct {
@@ -2971,7 +3418,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2983,7 +3430,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2996,7 +3443,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{46}
+	return file_master_proto_rawDescGZIP(), []int{52}
 }
 
 type StatusReply struct {
@@ -3027,7 +3474,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3039,7 +3486,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3052,7 +3499,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{47}
+	return file_master_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -3212,7 +3659,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3224,7 +3671,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3237,7 +3684,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{48}
+	return file_master_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *NodeStatus) GetNode() uint32 {
@@ -3317,7 +3764,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3329,7 +3776,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3342,7 +3789,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{49}
+	return file_master_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -3399,7 +3846,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3411,7 +3858,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3424,7 +3871,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{50}
+	return file_master_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -3467,7 +3914,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3479,7 +3926,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3492,7 +3939,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{51}
+	return file_master_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -3532,22 +3979,24 @@ const file_master_proto_rawDesc = "" +
 	"\x05hello\x18\x01 \x01(\v2\x0f.distrifs.HelloH\x00R\x05hello\x124\n" +
 	"\n" +
 	"keep_alive\x18\x02 \x01(\v2\x13.distrifs.KeepAliveH\x00R\tkeepAliveB\t\n" +
-	"\arequest\"\x94\x01\n" +
+	"\arequest\"\xba\x01\n" +
 	"\x05Hello\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
 	"\x06resume\x18\x03 \x01(\x04R\x06resume\x12'\n" +
 	"\x04open\x18\x04 \x03(\v2\x13.distrifs.OpenCountR\x04open\x12\x18\n" +
-	"\acluster\x18\x05 \x01(\tR\acluster\"7\n" +
+	"\acluster\x18\x05 \x01(\tR\acluster\x12$\n" +
+	"\x05locks\x18\x06 \x03(\v2\x0e.distrifs.LockR\x05locks\"7\n" +
 	"\tOpenCount\x12\x14\n" +
 	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\"%\n" +
 	"\tKeepAlive\x12\x18\n" +
-	"\agoodbye\x18\x01 \x01(\bR\agoodbye\"\x9e\x01\n" +
+	"\agoodbye\x18\x01 \x01(\bR\agoodbye\"\xd1\x01\n" +
 	"\fSessionEvent\x12-\n" +
 	"\awelcome\x18\x01 \x01(\v2\x11.distrifs.WelcomeH\x00R\awelcome\x12'\n" +
 	"\x05alive\x18\x02 \x01(\v2\x0f.distrifs.AliveH\x00R\x05alive\x12-\n" +
-	"\aexpired\x18\x03 \x01(\v2\x11.distrifs.ExpiredH\x00R\aexpiredB\a\n" +
+	"\aexpired\x18\x03 \x01(\v2\x11.distrifs.ExpiredH\x00R\aexpired\x121\n" +
+	"\tlock_turn\x18\x04 \x01(\v2\x12.distrifs.LockTurnH\x00R\blockTurnB\a\n" +
 	"\x05event\"\xfa\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
@@ -3562,7 +4011,9 @@ const file_master_proto_rawDesc = "" +
 	"\fmin_replicas\x18\b \x01(\rR\vminReplicas\x12\x12\n" +
 	"\x04root\x18\t \x01(\x04R\x04root\"\a\n" +
 	"\x05Alive\"\t\n" +
-	"\aExpired\"e\n" +
+	"\aExpired\"\"\n" +
+	"\bLockTurn\x12\x16\n" +
+	"\x06ticket\x18\x01 \x01(\x04R\x06ticket\"e\n" +
 	"\rLookupRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
@@ -3708,7 +4159,30 @@ const file_master_proto_rawDesc = "" +
 	"\x0eReleaseRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12+\n" +
 	"\x06closed\x18\x02 \x03(\v2\x13.distrifs.OpenCountR\x06closed\"\x0e\n" +
-	"\fReleaseReply\"\x85\x01\n" +
+	"\fReleaseReply\"\xb2\x01\n" +
+	"\x04Lock\x12\x14\n" +
+	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x14\n" +
+	"\x05flock\x18\x02 \x01(\bR\x05flock\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\x04R\x05owner\x12&\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x12.distrifs.LockModeR\x04mode\x12\x14\n" +
+	"\x05start\x18\x05 \x01(\x04R\x05start\x12\x10\n" +
+	"\x03end\x18\x06 \x01(\x04R\x03end\x12\x18\n" +
+	"\aprocess\x18\a \x01(\rR\aprocess\"\x8a\x01\n" +
+	"\x0eSetLockRequest\x12(\n" +
+	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\"\n" +
+	"\x04lock\x18\x02 \x01(\v2\x0e.distrifs.LockR\x04lock\x12\x12\n" +
+	"\x04wait\x18\x03 \x01(\bR\x04wait\x12\x16\n" +
+	"\x06ticket\x18\x04 \x01(\x04R\x06ticket\"J\n" +
+	"\fSetLockReply\x12\x16\n" +
+	"\x06queued\x18\x01 \x01(\bR\x06queued\x12\"\n" +
+	"\x04attr\x18\x02 \x01(\v2\x0e.distrifs.AttrR\x04attr\"_\n" +
+	"\x0fTestLockRequest\x12(\n" +
+	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\"\n" +
+	"\x04lock\x18\x02 \x01(\v2\x0e.distrifs.LockR\x04lock\"i\n" +
+	"\rTestLockReply\x12\x1a\n" +
+	"\bconflict\x18\x01 \x01(\bR\bconflict\x12\"\n" +
+	"\x04lock\x18\x02 \x01(\v2\x0e.distrifs.LockR\x04lock\x12\x18\n" +
+	"\aforeign\x18\x03 \x01(\bR\aforeign\"\x85\x01\n" +
 	"\x17GetChunkLocationRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x14\n" +
@@ -3800,7 +4274,11 @@ const file_master_proto_rawDesc = "" +
 	"totalBytes\x12\x1d\n" +
 	"\n" +
 	"free_bytes\x18\x03 \x01(\x04R\tfreeBytes\x12\x14\n" +
-	"\x05fault\x18\x04 \x01(\tR\x05fault2\x8a\r\n" +
+	"\x05fault\x18\x04 \x01(\tR\x05fault*>\n" +
+	"\bLockMode\x12\r\n" +
+	"\tLOCK_NONE\x10\x00\x12\x0f\n" +
+	"\vLOCK_SHARED\x10\x01\x12\x12\n" +
+	"\x0eLOCK_EXCLUSIVE\x10\x022\x87\x0e\n" +
 	"\x06Master\x12?\n" +
 	"\aSession\x12\x18.distrifs.SessionRequest\x1a\x16.distrifs.SessionEvent(\x010\x01\x126\n" +
 	"\x06Lookup\x12\x17.distrifs.LookupRequest\x1a\x13.distrifs.AttrReply\x128\n" +
@@ -3822,7 +4300,9 @@ const file_master_proto_rawDesc = "" +
 	"\vRemoveXattr\x12\x1c.distrifs.RemoveXattrRequest\x1a\x13.distrifs.AttrReply\x128\n" +
 	"\x06StatFS\x12\x17.distrifs.StatFSRequest\x1a\x15.distrifs.StatFSReply\x122\n" +
 	"\x04Open\x12\x15.distrifs.OpenRequest\x1a\x13.distrifs.OpenReply\x12;\n" +
-	"\aRelease\x12\x18.distrifs.ReleaseRequest\x1a\x16.distrifs.ReleaseReply\x12O\n" +
+	"\aRelease\x12\x18.distrifs.ReleaseRequest\x1a\x16.distrifs.ReleaseReply\x12;\n" +
+	"\aSetLock\x12\x18.distrifs.SetLockRequest\x1a\x16.distrifs.SetLockReply\x12>\n" +
+	"\bTestLock\x12\x19.distrifs.TestLockRequest\x1a\x17.distrifs.TestLockReply\x12O\n" +
 	"\x10GetChunkLocation\x12!.distrifs.GetChunkLocationRequest\x1a\x18.distrifs.ChunkLocations\x12E\n" +
 	"\vAssignChunk\x12\x1c.distrifs.AssignChunkRequest\x1a\x18.distrifs.ChunkLocations\x126\n" +
 	"\x06Commit\x12\x17.distrifs.CommitRequest\x1a\x13.distrifs.AttrReply\x12R\n" +
@@ -3842,169 +4322,190 @@ func file_master_proto_rawDescGZIP() []byte {
 	return file_master_proto_rawDescData
 }
 
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_master_proto_goTypes = []any{
-	(*SessionRequest)(nil),            // 0: distrifs.SessionRequest
-	(*Hello)(nil),                     // 1: distrifs.Hello
-	(*OpenCount)(nil),                 // 2: distrifs.OpenCount
-	(*KeepAlive)(nil),                 // 3: distrifs.KeepAlive
-	(*SessionEvent)(nil),              // 4: distrifs.SessionEvent
-	(*Welcome)(nil),                   // 5: distrifs.Welcome
-	(*Alive)(nil),                     // 6: distrifs.Alive
-	(*Expired)(nil),                   // 7: distrifs.Expired
-	(*LookupRequest)(nil),             // 8: distrifs.LookupRequest
-	(*GetAttrRequest)(nil),            // 9: distrifs.GetAttrRequest
-	(*AttrReply)(nil),                 // 10: distrifs.AttrReply
-	(*SetAttrRequest)(nil),            // 11: distrifs.SetAttrRequest
-	(*TimeChange)(nil),                // 12: distrifs.TimeChange
-	(*ReadDirRequest)(nil),            // 13: distrifs.ReadDirRequest
-	(*ReadDirReply)(nil),              // 14: distrifs.ReadDirReply
-	(*DirEntry)(nil),                  // 15: distrifs.DirEntry
-	(*ReadLinkRequest)(nil),           // 16: distrifs.ReadLinkRequest
-	(*ReadLinkReply)(nil),             // 17: distrifs.ReadLinkReply
-	(*CreateRequest)(nil),             // 18: distrifs.CreateRequest
-	(*CreateReply)(nil),               // 19: distrifs.CreateReply
-	(*MkdirRequest)(nil),              // 20: distrifs.MkdirRequest
-	(*MknodRequest)(nil),              // 21: distrifs.MknodRequest
-	(*SymlinkRequest)(nil),            // 22: distrifs.SymlinkRequest
-	(*LinkRequest)(nil),               // 23: distrifs.LinkRequest
-	(*UnlinkRequest)(nil),             // 24: distrifs.UnlinkRequest
-	(*UnlinkReply)(nil),               // 25: distrifs.UnlinkReply
-	(*RenameRequest)(nil),             // 26: distrifs.RenameRequest
-	(*RenameReply)(nil),               // 27: distrifs.RenameReply
-	(*GetXattrRequest)(nil),           // 28: distrifs.GetXattrRequest
-	(*GetXattrReply)(nil),             // 29: distrifs.GetXattrReply
-	(*ListXattrReply)(nil),            // 30: distrifs.ListXattrReply
-	(*SetXattrRequest)(nil),           // 31: distrifs.SetXattrRequest
-	(*RemoveXattrRequest)(nil),        // 32: distrifs.RemoveXattrRequest
-	(*StatFSRequest)(nil),             // 33: distrifs.StatFSRequest
-	(*StatFSReply)(nil),               // 34: distrifs.StatFSReply
-	(*OpenRequest)(nil),               // 35: distrifs.OpenRequest
-	(*OpenReply)(nil),                 // 36: distrifs.OpenReply
-	(*ReleaseRequest)(nil),            // 37: distrifs.ReleaseRequest
-	(*ReleaseReply)(nil),              // 38: distrifs.ReleaseReply
-	(*GetChunkLocationRequest)(nil),   // 39: distrifs.GetChunkLocationRequest
-	(*ChunkLocations)(nil),            // 40: distrifs.ChunkLocations
-	(*AssignChunkRequest)(nil),        // 41: distrifs.AssignChunkRequest
-	(*CommitRequest)(nil),             // 42: distrifs.CommitRequest
-	(*ReportChainFailureRequest)(nil), // 43: distrifs.ReportChainFailureRequest
-	(*ReportCorruptRequest)(nil),      // 44: distrifs.ReportCorruptRequest
-	(*ReportCorruptReply)(nil),        // 45: distrifs.ReportCorruptReply
-	(*StatusRequest)(nil),             // 46: distrifs.StatusRequest
-	(*StatusReply)(nil),               // 47: distrifs.StatusReply
-	(*NodeStatus)(nil),                // 48: distrifs.NodeStatus
-	(*ChunkStatus)(nil),               // 49: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 50: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 51: distrifs.DiskStatus
-	(*Caller)(nil),                    // 52: distrifs.Caller
-	(*Attr)(nil),                      // 53: distrifs.Attr
-	(*ChunkLocation)(nil),             // 54: distrifs.ChunkLocation
+	(LockMode)(0),                     // 0: distrifs.LockMode
+	(*SessionRequest)(nil),            // 1: distrifs.SessionRequest
+	(*Hello)(nil),                     // 2: distrifs.Hello
+	(*OpenCount)(nil),                 // 3: distrifs.OpenCount
+	(*KeepAlive)(nil),                 // 4: distrifs.KeepAlive
+	(*SessionEvent)(nil),              // 5: distrifs.SessionEvent
+	(*Welcome)(nil),                   // 6: distrifs.Welcome
+	(*Alive)(nil),                     // 7: distrifs.Alive
+	(*Expired)(nil),                   // 8: distrifs.Expired
+	(*LockTurn)(nil),                  // 9: distrifs.LockTurn
+	(*LookupRequest)(nil),             // 10: distrifs.LookupRequest
+	(*GetAttrRequest)(nil),            // 11: distrifs.GetAttrRequest
+	(*AttrReply)(nil),                 // 12: distrifs.AttrReply
+	(*SetAttrRequest)(nil),            // 13: distrifs.SetAttrRequest
+	(*TimeChange)(nil),                // 14: distrifs.TimeChange
+	(*ReadDirRequest)(nil),            // 15: distrifs.ReadDirRequest
+	(*ReadDirReply)(nil),              // 16: distrifs.ReadDirReply
+	(*DirEntry)(nil),                  // 17: distrifs.DirEntry
+	(*ReadLinkRequest)(nil),           // 18: distrifs.ReadLinkRequest
+	(*ReadLinkReply)(nil),             // 19: distrifs.ReadLinkReply
+	(*CreateRequest)(nil),             // 20: distrifs.CreateRequest
+	(*CreateReply)(nil),               // 21: distrifs.CreateReply
+	(*MkdirRequest)(nil),              // 22: distrifs.MkdirRequest
+	(*MknodRequest)(nil),              // 23: distrifs.MknodRequest
+	(*SymlinkRequest)(nil),            // 24: distrifs.SymlinkRequest
+	(*LinkRequest)(nil),               // 25: distrifs.LinkRequest
+	(*UnlinkRequest)(nil),             // 26: distrifs.UnlinkRequest
+	(*UnlinkReply)(nil),               // 27: distrifs.UnlinkReply
+	(*RenameRequest)(nil),             // 28: distrifs.RenameRequest
+	(*RenameReply)(nil),               // 29: distrifs.RenameReply
+	(*GetXattrRequest)(nil),           // 30: distrifs.GetXattrRequest
+	(*GetXattrReply)(nil),             // 31: distrifs.GetXattrReply
+	(*ListXattrReply)(nil),            // 32: distrifs.ListXattrReply
+	(*SetXattrRequest)(nil),           // 33: distrifs.SetXattrRequest
+	(*RemoveXattrRequest)(nil),        // 34: distrifs.RemoveXattrRequest
+	(*StatFSRequest)(nil),             // 35: distrifs.StatFSRequest
+	(*StatFSReply)(nil),               // 36: distrifs.StatFSReply
+	(*OpenRequest)(nil),               // 37: distrifs.OpenRequest
+	(*OpenReply)(nil),                 // 38: distrifs.OpenReply
+	(*ReleaseRequest)(nil),            // 39: distrifs.ReleaseRequest
+	(*ReleaseReply)(nil),              // 40: distrifs.ReleaseReply
+	(*Lock)(nil),                      // 41: distrifs.Lock
+	(*SetLockRequest)(nil),            // 42: distrifs.SetLockRequest
+	(*SetLockReply)(nil),              // 43: distrifs.SetLockReply
+	(*TestLockRequest)(nil),           // 44: distrifs.TestLockRequest
+	(*TestLockReply)(nil),             // 45: distrifs.TestLockReply
+	(*GetChunkLocationRequest)(nil),   // 46: distrifs.GetChunkLocationRequest
+	(*ChunkLocations)(nil),            // 47: distrifs.ChunkLocations
+	(*AssignChunkRequest)(nil),        // 48: distrifs.AssignChunkRequest
+	(*CommitRequest)(nil),             // 49: distrifs.CommitRequest
+	(*ReportChainFailureRequest)(nil), // 50: distrifs.ReportChainFailureRequest
+	(*ReportCorruptRequest)(nil),      // 51: distrifs.ReportCorruptRequest
+	(*ReportCorruptReply)(nil),        // 52: distrifs.ReportCorruptReply
+	(*StatusRequest)(nil),             // 53: distrifs.StatusRequest
+	(*StatusReply)(nil),               // 54: distrifs.StatusReply
+	(*NodeStatus)(nil),                // 55: distrifs.NodeStatus
+	(*ChunkStatus)(nil),               // 56: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 57: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 58: distrifs.DiskStatus
+	(*Caller)(nil),                    // 59: distrifs.Caller
+	(*Attr)(nil),                      // 60: distrifs.Attr
+	(*ChunkLocation)(nil),             // 61: distrifs.ChunkLocation
 }
 var file_master_proto_depIdxs = []int32{
-	1,  // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
-	3,  // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
-	2,  // 2: distrifs.Hello.open:type_name -> distrifs.OpenCount
-	5,  // 3: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
-	6,  // 4: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
-	7,  // 5: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
-	52, // 6: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	52, // 7: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	53, // 8: distrifs.AttrReply.attr:type_name -> distrifs.Attr
-	52, // 9: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
-	12, // 10: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
-	12, // 11: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	52, // 12: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
-	15, // 13: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
-	53, // 14: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	52, // 15: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
-	52, // 16: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	53, // 17: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	54, // 18: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
-	52, // 19: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	52, // 20: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	52, // 21: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	52, // 22: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	52, // 23: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	52, // 24: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	52, // 25: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	52, // 26: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	52, // 27: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	52, // 28: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	52, // 29: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	53, // 30: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	54, // 31: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
-	52, // 32: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
-	2,  // 33: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
-	52, // 34: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	54, // 35: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	52, // 36: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	52, // 37: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	12, // 38: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	52, // 39: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	52, // 40: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	48, // 41: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	49, // 42: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	50, // 43: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	51, // 44: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	0,  // 45: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	8,  // 46: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	9,  // 47: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	11, // 48: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	13, // 49: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	16, // 50: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	18, // 51: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	20, // 52: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	21, // 53: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	22, // 54: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	23, // 55: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	24, // 56: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	24, // 57: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	26, // 58: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	28, // 59: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	9,  // 60: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	31, // 61: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	32, // 62: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	33, // 63: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	35, // 64: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	37, // 65: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	39, // 66: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	41, // 67: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	42, // 68: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	43, // 69: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	44, // 70: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	46, // 71: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	4,  // 72: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	10, // 73: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	10, // 74: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	10, // 75: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	14, // 76: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	17, // 77: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	19, // 78: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	10, // 79: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	10, // 80: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	10, // 81: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	10, // 82: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	25, // 83: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	25, // 84: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	27, // 85: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	29, // 86: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	30, // 87: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	10, // 88: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	10, // 89: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	34, // 90: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	36, // 91: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	38, // 92: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	40, // 93: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	40, // 94: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	10, // 95: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	54, // 96: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	45, // 97: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	47, // 98: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	72, // [72:99] is the sub-list for method output_type
-	45, // [45:72] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	2,  // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
+	4,  // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
+	3,  // 2: distrifs.Hello.open:type_name -> distrifs.OpenCount
+	41, // 3: distrifs.Hello.locks:type_name -> distrifs.Lock
+	6,  // 4: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
+	7,  // 5: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
+	8,  // 6: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
+	9,  // 7: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
+	59, // 8: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	59, // 9: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	60, // 10: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	59, // 11: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	14, // 12: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
+	14, // 13: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
+	59, // 14: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	17, // 15: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
+	60, // 16: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	59, // 17: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	59, // 18: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	60, // 19: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	61, // 20: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	59, // 21: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	59, // 22: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	59, // 23: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	59, // 24: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	59, // 25: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	59, // 26: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	59, // 27: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	59, // 28: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	59, // 29: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	59, // 30: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	59, // 31: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	60, // 32: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	61, // 33: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	59, // 34: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	3,  // 35: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
+	0,  // 36: distrifs.Lock.mode:type_name -> distrifs.LockMode
+	59, // 37: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	41, // 38: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
+	60, // 39: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	59, // 40: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	41, // 41: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	41, // 42: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	59, // 43: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	61, // 44: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	59, // 45: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	59, // 46: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	14, // 47: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	59, // 48: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	59, // 49: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	55, // 50: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	56, // 51: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	57, // 52: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	58, // 53: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	1,  // 54: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	10, // 55: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	11, // 56: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	13, // 57: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	15, // 58: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	18, // 59: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	20, // 60: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	22, // 61: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	23, // 62: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	24, // 63: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	25, // 64: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	26, // 65: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	26, // 66: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	28, // 67: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	30, // 68: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	11, // 69: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	33, // 70: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	34, // 71: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	35, // 72: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	37, // 73: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	39, // 74: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	42, // 75: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	44, // 76: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	46, // 77: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	48, // 78: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	49, // 79: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	50, // 80: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	51, // 81: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	53, // 82: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	5,  // 83: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	12, // 84: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	12, // 85: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	12, // 86: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	16, // 87: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	19, // 88: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	21, // 89: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	12, // 90: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	12, // 91: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	12, // 92: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	12, // 93: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	27, // 94: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	27, // 95: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	29, // 96: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	31, // 97: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	32, // 98: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	12, // 99: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	12, // 100: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	36, // 101: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	38, // 102: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	40, // 103: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	43, // 104: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	45, // 105: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	47, // 106: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	47, // 107: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	12, // 108: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	61, // 109: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	52, // 110: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	54, // 111: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	83, // [83:112] is the sub-list for method output_type
+	54, // [54:83] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -4021,20 +4522,22 @@ func file_master_proto_init() {
 		(*SessionEvent_Welcome)(nil),
 		(*SessionEvent_Alive)(nil),
 		(*SessionEvent_Expired)(nil),
+		(*SessionEvent_LockTurn)(nil),
 	}
-	file_master_proto_msgTypes[11].OneofWrappers = []any{}
+	file_master_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   52,
+			NumEnums:      1,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_master_proto_goTypes,
 		DependencyIndexes: file_master_proto_depIdxs,
+		EnumInfos:         file_master_proto_enumTypes,
 		MessageInfos:      file_master_proto_msgTypes,
 	}.Build()
 	File_master_proto = out.File

@@ -42,6 +42,8 @@ const (
 	Master_StatFS_FullMethodName             = "/distrifs.Master/StatFS"
 	Master_Open_FullMethodName               = "/distrifs.Master/Open"
 	Master_Release_FullMethodName            = "/distrifs.Master/Release"
+	Master_SetLock_FullMethodName            = "/distrifs.Master/SetLock"
+	Master_TestLock_FullMethodName           = "/distrifs.Master/TestLock"
 	Master_GetChunkLocation_FullMethodName   = "/distrifs.Master/GetChunkLocation"
 	Master_AssignChunk_FullMethodName        = "/distrifs.Master/AssignChunk"
 	Master_Commit_FullMethodName             = "/distrifs.Master/Commit"
@@ -82,6 +84,10 @@ type MasterClient interface {
 	// with Hello.open when a session resumes.
 	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenReply, error)
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseReply, error)
+	// Locks on files. They are the session's, are not logged, end with it, and are
+	// claimed again with Hello.locks after a restart of the master.
+	SetLock(ctx context.Context, in *SetLockRequest, opts ...grpc.CallOption) (*SetLockReply, error)
+	TestLock(ctx context.Context, in *TestLockRequest, opts ...grpc.CallOption) (*TestLockReply, error)
 	// Chunks.
 	GetChunkLocation(ctx context.Context, in *GetChunkLocationRequest, opts ...grpc.CallOption) (*ChunkLocations, error)
 	AssignChunk(ctx context.Context, in *AssignChunkRequest, opts ...grpc.CallOption) (*ChunkLocations, error)
@@ -313,6 +319,26 @@ func (c *masterClient) Release(ctx context.Context, in *ReleaseRequest, opts ...
 	return out, nil
 }
 
+func (c *masterClient) SetLock(ctx context.Context, in *SetLockRequest, opts ...grpc.CallOption) (*SetLockReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetLockReply)
+	err := c.cc.Invoke(ctx, Master_SetLock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) TestLock(ctx context.Context, in *TestLockRequest, opts ...grpc.CallOption) (*TestLockReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestLockReply)
+	err := c.cc.Invoke(ctx, Master_TestLock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *masterClient) GetChunkLocation(ctx context.Context, in *GetChunkLocationRequest, opts ...grpc.CallOption) (*ChunkLocations, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ChunkLocations)
@@ -405,6 +431,10 @@ type MasterServer interface {
 	// with Hello.open when a session resumes.
 	Open(context.Context, *OpenRequest) (*OpenReply, error)
 	Release(context.Context, *ReleaseRequest) (*ReleaseReply, error)
+	// Locks on files. They are the session's, are not logged, end with it, and are
+	// claimed again with Hello.locks after a restart of the master.
+	SetLock(context.Context, *SetLockRequest) (*SetLockReply, error)
+	TestLock(context.Context, *TestLockRequest) (*TestLockReply, error)
 	// Chunks.
 	GetChunkLocation(context.Context, *GetChunkLocationRequest) (*ChunkLocations, error)
 	AssignChunk(context.Context, *AssignChunkRequest) (*ChunkLocations, error)
@@ -485,6 +515,12 @@ func (UnimplementedMasterServer) Open(context.Context, *OpenRequest) (*OpenReply
 }
 func (UnimplementedMasterServer) Release(context.Context, *ReleaseRequest) (*ReleaseReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+}
+func (UnimplementedMasterServer) SetLock(context.Context, *SetLockRequest) (*SetLockReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetLock not implemented")
+}
+func (UnimplementedMasterServer) TestLock(context.Context, *TestLockRequest) (*TestLockReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestLock not implemented")
 }
 func (UnimplementedMasterServer) GetChunkLocation(context.Context, *GetChunkLocationRequest) (*ChunkLocations, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetChunkLocation not implemented")
@@ -892,6 +928,42 @@ func _Master_Release_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Master_SetLock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetLockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).SetLock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_SetLock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).SetLock(ctx, req.(*SetLockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_TestLock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestLockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).TestLock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_TestLock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).TestLock(ctx, req.(*TestLockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Master_GetChunkLocation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetChunkLocationRequest)
 	if err := dec(in); err != nil {
@@ -1086,6 +1158,14 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Release",
 			Handler:    _Master_Release_Handler,
+		},
+		{
+			MethodName: "SetLock",
+			Handler:    _Master_SetLock_Handler,
+		},
+		{
+			MethodName: "TestLock",
+			Handler:    _Master_TestLock_Handler,
 		},
 		{
 			MethodName: "GetChunkLocation",
