@@ -35,6 +35,9 @@ func (i *inode) flush(ctx context.Context, sync bool) error {
 	}
 	defer i.committing.release()
 	if sync {
+		if err := i.syncOlder(ctx); err != nil {
+			return err
+		}
 		if err := i.syncChains(ctx); err != nil {
 			return err
 		}
@@ -44,7 +47,7 @@ func (i *inode) flush(ctx context.Context, sync bool) error {
 
 // unfinished tells whether a flush has anything to do; i.mu is held.
 func (i *inode) unfinished(sync bool) bool {
-	if i.mtimeDirty || i.ackedEnd > 0 {
+	if i.mtimeDirty || i.ackedEnd > 0 || sync && !i.durable {
 		return true
 	}
 	for _, st := range i.streams {

@@ -111,6 +111,9 @@ func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeI
 		same = c.locations.saw(attr.Inode, attr.Change)
 	}
 	f := i.attach(cred, flags, attr, same)
+	if reply.Created {
+		i.begins()
+	}
 	if reply.Created && reply.Chunk.GetChunk() != 0 {
 		c.locations.put(i.id, 0, locationOf(reply.Chunk))
 	}
@@ -166,6 +169,7 @@ func (i *inode) attach(cred Cred, flags uint32, attr Attr, keep bool) *File {
 	i.absorb(attr, keep)
 	if !keep {
 		i.content++
+		i.durable = false
 	}
 	i.files[f] = struct{}{}
 	return f

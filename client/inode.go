@@ -56,6 +56,7 @@ type inode struct {
 	mtimeDirty bool      // the master does not know mtime
 	writer     Cred      // who wrote last: the master takes set-user-id bits off on that account
 	content    uint64    // raised when bytes may differ from what was read ahead
+	durable    bool      // all of the file but what the streams know of is on stable storage
 
 	streams    map[uint64]*stream // chunks with something unwritten, uncommitted or unsynced, by index
 	sealed     uint64             // runs sealed so far: the seq of the last

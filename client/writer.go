@@ -325,6 +325,7 @@ func (i *inode) prune(st *stream) {
 	idle := st.gathering == nil && len(st.kept) == 0 && !st.working
 	if idle && !st.uncommitted && (st.syncedSeq >= st.ackedSeq || len(i.files) == 0) && i.streams[st.index] == st {
 		delete(i.streams, st.index)
+		i.durable = i.durable && st.syncedSeq >= st.ackedSeq
 	}
 }
 
