@@ -39,7 +39,8 @@ type stream struct {
 	ackedSeq    uint64   // of the last run that left in front
 	syncedSeq   uint64   // up to here on stable storage
 
-	failure   error     // why the present chain must be replaced
+	failure   error     // of a frame: why the chain it was sent to must be replaced
+	failed    location  // that chain
 	patience  *patience // since the last progress; nil: all is well
 	abandoned uint64    // runs up to this seq are not wanted any more
 	uprooted  bool      // the chunk may be the file's no more: ask again where to write
@@ -136,9 +137,10 @@ func (st *stream) send() {
 	c := st.ino.c
 	if node, ok := st.loc.silentNode(); ok {
 		st.failure = &pipeline.ChainError{Err: proto.E(proto.ChainBroken, "write", st.subject(), "the master does not know where a replica is"), FailedNode: node}
+		st.failed = st.loc
 		return
 	}
-	r := st.kept[st.next]
+	r, sent := st.kept[st.next], st.loc
 	w := &pipeline.WriteRequest{
 		Chunk: c.cluster.ChunkUUID(st.loc.chunk), Version: st.loc.version, Offset: uint64(r.off),
 		Create: st.next == 0 && !st.made && !st.loc.committed,
@@ -152,11 +154,11 @@ func (st *stream) send() {
 	st.next++
 	st.inflight++
 	st.inWindow += r.n
-	st.unlocked(func() { c.data.StartWrite(w, func(err error) { st.answered(r, err) }) })
+	st.unlocked(func() { c.data.StartWrite(w, func(err error) { st.answered(r, sent, err) }) })
 }
 
-// answered is the end of one frame.
-func (st *stream) answered(r *run, err error) {
+// answered is the end of one frame, which was sent to a chain.
+func (st *stream) answered(r *run, sent location, err error) {
 	i := st.ino
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -167,8 +169,8 @@ func (st *stream) answered(r *run, err error) {
 		r.acked = true
 		st.made = true
 		st.retire()
-	case st.failure == nil:
-		st.failure = err
+	case st.failure == nil || st.failed.version < sent.version:
+		st.failure, st.failed = err, sent
 	}
 	i.changed.Broadcast()
 }
@@ -250,6 +252,11 @@ func (i *inode) assignAhead(index uint64) uint32 {
 func (st *stream) recover() {
 	if st.dropAbandoned(); len(st.kept) == 0 {
 		st.failure = nil
+		return
+	}
+	if st.failed.chunk != st.loc.chunk || st.failed.version < st.loc.version {
+		st.failure = nil // a sync has found another chain meanwhile
+		st.resend()
 		return
 	}
 	i, failure, old := st.ino, st.failure, st.loc

@@ -1,0 +1,47 @@
+package client
+
+import (
+	"bytes"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/distrifs/distrifs/client/clienttest"
+)
+
+// TestFailureOfAnOldVersion: a sync has the chain replaced while frames of the
+// version before are under way. They fail; the new chain is not to blame.
+func TestFailureOfAnOldVersion(t *testing.T) {
+	cluster := clienttest.New(t, clienttest.Options{Nodes: 2, Replicas: 2})
+	c := connect(t, cluster, impatient(5*time.Second))
+	f := create(t, c, "/f")
+	mustWrite(t, f, noise(1, 1000), 0)
+	must(t, f.Flush(t.Context()))
+	held, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	cluster.Nodes[0].Hook(func(op string, _ uuid.UUID, _ uint64, _ int) error {
+		if op == "write" {
+			once.Do(func() { close(held); <-goOn })
+		}
+		return nil
+	})
+	data := noise(2, 1000)
+	mustWrite(t, f, data, 0)
+	f.ino.mu.Lock()
+	f.ino.sealAll(false)
+	st := f.ino.streams[0]
+	f.ino.mu.Unlock()
+	<-held
+	cluster.Bump(f.Inode())
+	must(t, st.sync(t.Context())) // finds the version out of date
+	close(goOn)
+	must(t, f.Sync(t.Context()))
+	if n := cluster.Count("ReportChainFailure"); n != 0 {
+		t.Errorf("%d reports of a chain that works", n)
+	}
+	if got := contents(t, f); !bytes.Equal(got, data) {
+		t.Error("wrong bytes")
+	}
+}
