@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -135,8 +134,8 @@ func (st *stream) sync(ctx context.Context) error {
 }
 
 func (c *Client) syncChain(ctx context.Context, loc location) error {
-	if node, ok := loc.silentNode(); ok {
-		return &pipeline.ChainError{Err: proto.E(proto.ChainBroken, "sync", "chunk "+loc.chunk.String(), "the master does not know where a replica is"), FailedNode: node}
+	if loc.silent() {
+		return loc.errSilent("sync")
 	}
 	return c.data.Sync(ctx, c.cluster.ChunkUUID(loc.chunk), loc.version, loc.chain)
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"container/list"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,14 +37,14 @@ func locationOf(l *pb.ChunkLocation) location {
 	return loc
 }
 
-// silentNode is a member of the chain whose address the master does not know.
-func (l location) silentNode() (proto.NodeID, bool) {
-	for _, hop := range l.chain {
-		if hop.Address == "" {
-			return hop.Node, true
-		}
-	}
-	return 0, false
+// silent tells whether the master did not know where a replica is: nothing can be
+// written to the chain then. It suspects nobody, for the master may know by now.
+func (l location) silent() bool {
+	return slices.ContainsFunc(l.chain, func(hop pipeline.Hop) bool { return hop.Address == "" })
+}
+
+func (l location) errSilent(op string) error {
+	return proto.E(proto.ChainBroken, op, "chunk "+l.chunk.String(), "the master does not know where a replica is")
 }
 
 // locations caches where chunks are, and which state of a file this client saw

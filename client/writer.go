@@ -135,9 +135,8 @@ func (st *stream) unlocked(fn func()) {
 // send gives the next run to the chain.
 func (st *stream) send() {
 	c := st.ino.c
-	if node, ok := st.loc.silentNode(); ok {
-		st.failure = &pipeline.ChainError{Err: proto.E(proto.ChainBroken, "write", st.subject(), "the master does not know where a replica is"), FailedNode: node}
-		st.failed = st.loc
+	if st.loc.silent() {
+		st.failure, st.failed = st.loc.errSilent("write"), st.loc
 		return
 	}
 	r, sent := st.kept[st.next], st.loc
@@ -364,7 +363,8 @@ func (c *Client) free(r *run) {
 }
 
 // replaceChain finds the location that takes the place of one whose chain
-// failed: the same chunk at a higher version, another chunk, or none.
+// failed: the same chunk at a higher version, another chunk, or none. Where nothing
+// was sent because a replica was silent, the same version serves when none is.
 func (c *Client) replaceChain(p *patience, ino proto.InodeID, index uint64, old location, failure error) (location, error) {
 	kind := proto.KindOf(failure)
 	if kind == proto.NoSpace {
@@ -374,7 +374,7 @@ func (c *Client) replaceChain(p *patience, ino proto.InodeID, index uint64, old 
 	subject := fmt.Sprintf("%s chunk %v version %d", inodeName(ino), old.chunk, old.version)
 	for {
 		loc, err := c.proposeChain(p.ctx, ino, index, old, kind, failure)
-		if err == nil && (loc.chunk != old.chunk || loc.version > old.version) {
+		if err == nil && (loc.chunk != old.chunk || loc.version > old.version || old.silent() && !loc.silent()) {
 			if loc.chunk != 0 {
 				c.locations.put(ino, index, loc)
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/client/clienttest"
 )
@@ -43,5 +44,28 @@ func TestFailureOfAnOldVersion(t *testing.T) {
 	}
 	if got := contents(t, f); !bytes.Equal(got, data) {
 		t.Error("wrong bytes")
+	}
+}
+
+// TestSilentReplica: a replica that the master has not heard of when the file is
+// opened, and has by the time that somebody asks, stays in the chain.
+func TestSilentReplica(t *testing.T) {
+	cluster := clienttest.New(t, clienttest.Options{Nodes: 2, Replicas: 2})
+	f := create(t, connect(t, cluster), "/f")
+	mustWrite(t, f, noise(1, 1000), 0)
+	must(t, f.Close())
+	cluster.Silence(cluster.Nodes[1], true)
+	f = open(t, connect(t, cluster, impatient(5*time.Second)), "/f", unix.O_RDWR)
+	cluster.Silence(cluster.Nodes[1], false)
+	data := noise(2, 1000)
+	mustWrite(t, f, data, 0)
+	must(t, f.Sync(t.Context()))
+	if chain := cluster.Chain(f.Inode(), 0); len(chain) != 2 {
+		t.Errorf("%d replicas are left of 2", len(chain))
+	}
+	for _, n := range cluster.Nodes {
+		if got, synced, _ := cluster.Replica(n, f.Inode(), 0); !bytes.Equal(got, data) || !synced {
+			t.Errorf("node %d: %d bytes, synced %v", n.ID, len(got), synced)
+		}
 	}
 }

@@ -22,7 +22,11 @@ type chunk struct {
 func (c *Cluster) location(ch *chunk) *pb.ChunkLocation {
 	l := &pb.ChunkLocation{Index: ch.index, Chunk: ch.id, Version: uint64(ch.version), Committed: ch.committed}
 	for _, n := range ch.chain {
-		l.Chain = append(l.Chain, &pb.Replica{Node: uint32(n.ID), Address: n.Address})
+		replica := &pb.Replica{Node: uint32(n.ID), Address: n.Address}
+		if c.silent[n] {
+			replica.Address = ""
+		}
+		l.Chain = append(l.Chain, replica)
 	}
 	return l
 }
@@ -149,7 +153,8 @@ func (c *Cluster) Commit(_ context.Context, r *pb.CommitRequest) (*pb.AttrReply,
 }
 
 // ReportChainFailure puts the survivors, and a fresh node if they are too few,
-// into a chain of a higher version, after making them equal.
+// into a chain of a higher version, after making them equal. If nobody is suspected
+// and all are there, the chain stays as it is.
 func (c *Cluster) ReportChainFailure(_ context.Context, r *pb.ReportChainFailureRequest) (*pb.ChunkLocation, error) {
 	ch := c.chunks[r.Chunk]
 	if ch == nil {
@@ -158,7 +163,12 @@ func (c *Cluster) ReportChainFailure(_ context.Context, r *pb.ReportChainFailure
 	if ch.version != proto.Version(r.Version) {
 		return c.location(ch), nil
 	}
-	failed := func(n *Node) bool { return !n.alive() || slices.Contains(r.Failed, uint32(n.ID)) }
+	failed := func(n *Node) bool {
+		return !n.alive() || c.silent[n] || slices.Contains(r.Failed, uint32(n.ID))
+	}
+	if !slices.ContainsFunc(ch.chain, failed) {
+		return c.location(ch), nil
+	}
 	survivors := slices.DeleteFunc(slices.Clone(ch.chain), failed)
 	if len(survivors) == 0 {
 		return nil, proto.TooFewReplicas

@@ -59,6 +59,7 @@ type Cluster struct {
 	assigned int // chunks so far
 	alive    int // keepalives so far
 	mute     bool
+	silent   map[*Node]bool // not heard of: locations lack its address
 }
 
 // Hook is called for each unary call of the master, before it is carried out
@@ -106,7 +107,7 @@ func New(t testing.TB, opts Options) *Cluster {
 	c := &Cluster{
 		opts: opts, net: newNetwork(), id: proto.ClusterID(uuid.New()),
 		counts: map[string]int{}, last: map[string]protobuf.Message{},
-		sessions: map[uint64]*session{}, inodes: map[uint64]*inode{}, chunks: map[uint64]*chunk{},
+		silent: map[*Node]bool{}, sessions: map[uint64]*session{}, inodes: map[uint64]*inode{}, chunks: map[uint64]*chunk{},
 	}
 	c.inodes[uint64(proto.RootInode)] = newInode(uint64(proto.RootInode), 0o40777)
 	c.nextID = uint64(proto.RootInode)
@@ -221,6 +222,14 @@ func (c *Cluster) Mute(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mute = on
+}
+
+// Silence makes the master know no address of a node, as after a start of the
+// master until the node has reported.
+func (c *Cluster) Silence(n *Node, on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent[n] = on
 }
 
 // Expire ends all sessions and gives up the chunks that were assigned and not
