@@ -46,9 +46,6 @@ func (c *Client) openHeld(ctx context.Context, cred Cred, i *inode, flags uint32
 			return nil, err
 		}
 		defer i.writing.release()
-		if err := i.discard(ctx); err != nil {
-			return nil, err
-		}
 		if err := i.committing.acquire(ctx, "open"); err != nil {
 			return nil, err
 		}
@@ -62,7 +59,7 @@ func (c *Client) openHeld(ctx context.Context, cred Cred, i *inode, flags uint32
 	same := c.locations.saw(i.id, attr.Change)
 	f := i.attach(cred, flags, attr, same && !truncate)
 	if truncate {
-		i.truncated(0)
+		i.emptied()
 	}
 	for _, chunk := range reply.Chunks {
 		c.locations.put(i.id, chunk.Index, locationOf(chunk))
@@ -144,10 +141,11 @@ func (i *inode) wasTruncated(ctx context.Context) error {
 		return err
 	}
 	defer i.writing.release()
-	if err := i.discard(ctx); err != nil {
+	if err := i.committing.acquire(ctx, "create"); err != nil {
 		return err
 	}
-	i.truncated(0)
+	defer i.committing.release()
+	i.emptied()
 	return nil
 }
 

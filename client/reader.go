@@ -146,7 +146,7 @@ func (i *inode) where(ctx context.Context, index uint64) (location, error) {
 	i.mu.Lock()
 	st := i.streams[index]
 	var own location
-	if st != nil && (st.made || st.loc.committed) {
+	if st != nil && !st.uprooted && (st.made || st.loc.committed) {
 		own = st.loc
 	}
 	i.mu.Unlock()

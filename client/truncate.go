@@ -103,7 +103,9 @@ func (i *inode) truncated(size int64) Attr {
 	defer i.mu.Unlock()
 	for index, st := range i.streams {
 		if index >= first { // its chunk is freed
-			st.replant()
+			if st.uprooted = true; !st.working {
+				st.replant()
+			}
 			i.prune(st)
 		}
 	}
@@ -112,23 +114,19 @@ func (i *inode) truncated(size int64) Attr {
 	return i.merge(i.attr)
 }
 
-// discard drops all that is unwritten or uncommitted. What is on its way is not
-// sent again; it is over when this returns nil.
-func (i *inode) discard(ctx context.Context) error {
+// emptied is called when the master has cut the file to nothing: what was written to
+// it before is void. What is on its way goes to chunks that are the file's no more.
+// Both tokens are held.
+func (i *inode) emptied() {
 	i.mu.Lock()
-	defer i.mu.Unlock()
 	i.abandon()
-	return i.wait(ctx, "discard", func() bool {
-		for _, st := range i.streams {
-			if len(st.kept) > 0 && st.kept[0].seq <= st.abandoned {
-				return false
-			}
-		}
-		return true
-	})
+	i.durable = true
+	i.mu.Unlock()
+	i.truncated(0)
 }
 
-// abandon is the part of discard that does not wait; i.mu is held.
+// abandon drops all that is unwritten or uncommitted. What is on its way is not sent
+// again. i.mu is held.
 func (i *inode) abandon() {
 	for _, st := range i.streams {
 		st.cut(math.MinInt64 / 2)

@@ -1,0 +1,79 @@
+package client
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
+
+	"github.com/distrifs/distrifs/client/clienttest"
+	"github.com/distrifs/distrifs/proto"
+)
+
+// TestRefusedTruncationKeepsData: an open with O_TRUNC that fails changes nothing.
+func TestRefusedTruncationKeepsData(t *testing.T) { // L10
+	cluster := clienttest.New(t, clienttest.Options{})
+	c := connect(t, cluster)
+	f := create(t, c, "/f")
+	data := noise(1, 1000)
+	mustWrite(t, f, data, 0)
+	cluster.Hook(func(method string, _ any, _ bool) error {
+		if method == "Open" {
+			return proto.Access
+		}
+		return nil
+	})
+	_, err := c.OpenInode(t.Context(), root, f.Inode(), unix.O_WRONLY|unix.O_TRUNC)
+	wantKind(t, "open", err, proto.Access)
+	must(t, f.Close())
+	cluster.Hook(nil)
+	if got := contents(t, open(t, c, "/f", unix.O_RDONLY)); !bytes.Equal(got, data) {
+		t.Errorf("%d bytes are left of %d", len(got), len(data))
+	}
+}
+
+// TestTruncationOvertakesWrites: an open with O_TRUNC does not wait for frames that
+// are on their way; they do no harm to what is written after it.
+func TestTruncationOvertakesWrites(t *testing.T) {
+	for _, byName := range []bool{false, true} {
+		cluster := clienttest.New(t, clienttest.Options{})
+		c := connect(t, cluster)
+		f := create(t, c, "/f")
+		mustWrite(t, f, noise(1, 5000), 0)
+		must(t, f.Flush(t.Context()))
+		held, goOn := make(chan struct{}, 8), make(chan struct{})
+		for _, n := range cluster.Nodes {
+			n.Hook(func(op string, _ uuid.UUID, off uint64, _ int) error {
+				if op == "write" && off == 5000 {
+					held <- struct{}{}
+					<-goOn
+				}
+				return nil
+			})
+		}
+		mustWrite(t, f, noise(2, 5000), 5000)
+		<-held
+		var err error
+		var g *File
+		if byName {
+			g, err = c.CreateInode(t.Context(), root, c.Root(), "f", 0o644, unix.O_RDWR|unix.O_TRUNC)
+		} else {
+			g, err = c.OpenInode(t.Context(), root, f.Inode(), unix.O_RDWR|unix.O_TRUNC)
+		}
+		must(t, err)
+		data := noise(3, 100)
+		mustWrite(t, g, data, 900)
+		close(goOn)
+		must(t, g.Sync(t.Context()))
+		want := append(make([]byte, 900), data...)
+		if got := contents(t, g); !bytes.Equal(got, want) {
+			t.Errorf("by name %v: %d bytes, want %d", byName, len(got), len(want))
+		}
+		must(t, f.Close())
+		must(t, g.Close())
+		if got := contents(t, open(t, connect(t, cluster), "/f", unix.O_RDONLY)); !bytes.Equal(got, want) {
+			t.Errorf("by name %v, elsewhere: %d bytes, want %d", byName, len(got), len(want))
+		}
+	}
+}
