@@ -77,3 +77,22 @@ func TestTruncationOvertakesWrites(t *testing.T) {
 		}
 	}
 }
+
+// TestWriteIntoAFreedChunk: another client truncates a file that this one goes on
+// writing to. What is written and synced after that stays, or an error says so.
+func TestWriteIntoAFreedChunk(t *testing.T) { // G1
+	cluster := clienttest.New(t, clienttest.Options{})
+	f := create(t, connect(t, cluster), "/f")
+	mustWrite(t, f, noise(1, 1000), 0)
+	must(t, f.Flush(t.Context()))
+	other := open(t, connect(t, cluster), "/f", unix.O_RDWR)
+	must(t, other.Truncate(t.Context(), 0))
+	must(t, other.Truncate(t.Context(), 1000))
+	data := noise(2, 1000)
+	mustWrite(t, f, data, 0)
+	err := f.Sync(t.Context())
+	got := contents(t, open(t, connect(t, cluster), "/f", unix.O_RDONLY))
+	if err == nil && !bytes.Equal(got, data) {
+		t.Error("sync said 0, and the bytes are not there")
+	}
+}

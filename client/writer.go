@@ -35,7 +35,7 @@ type stream struct {
 
 	loc         location // chunk 0: not known yet
 	made        bool     // the replicas exist: a frame with Create was acknowledged
-	uncommitted bool     // acknowledged bytes in a chunk that is not part of the file yet
+	uncommitted bool     // acknowledged bytes; no commit has shown yet that the chunk is the file's (still)
 	ackedSeq    uint64   // of the last run that left in front
 	syncedSeq   uint64   // up to here on stable storage
 
@@ -183,7 +183,7 @@ func (st *stream) retire() {
 		st.next--
 		st.relax()
 		if r.seq > st.abandoned {
-			st.uncommitted = !st.loc.committed
+			st.uncommitted = true
 			if r.buf != nil {
 				i.ackedEnd = max(i.ackedEnd, int64(st.index)*i.c.chunkSize+r.end())
 			}
