@@ -179,12 +179,38 @@ func TestChainFailureBeforeTheFirstWrite(t *testing.T) {
 		chain[1].kill()
 		one.fail(f, 1, chain[1].id)
 		story(c.t, c.take(), `
+			master -> 1: set version 2 = no such replica
+			master -> 3: set version 2 = no such replica
+
 			master -> 1: set version 2 or create = ok
 			master -> 3: set version 2 or create = ok
 
 			client <- version 2: 1 3`)
 		c.note("%s", show(one.locate(f)))
 		story(c.t, c.take(), `2: 1 3`)
+	})
+}
+
+// A replica that was lost before the first commit is not taken for one that was never
+// written: the bytes that the others have were acknowledged (G7).
+func TestReplicaLostBeforeTheFirstCommit(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		chain := c.chainOf(f.Chunk)
+		for _, n := range []*fakeNode{chain[0], chain[2]} {
+			n.hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1}, false)
+		}
+		chain[2].kill()
+		one.fail(f, 1, chain[2].id)
+		story(c.t, c.take(), `
+			master -> 1: set version 2 = ok
+			master -> 2: set version 2 = no such replica
+
+			master -> 2: copy version 2 from [1] = ok
+
+			client <- version 2: 1 2`)
 	})
 }
 

@@ -98,7 +98,7 @@ func (m *Master) settle(ctx context.Context, c state.Chunk) (state.Chunk, error)
 			forward = append(forward, members[i].Node)
 		}
 	}
-	m.fence(ctx, c, forward, members)
+	m.fence(ctx, c, forward)
 	return m.current(c)
 }
 
@@ -127,7 +127,7 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, suspects []pro
 		if c, err = m.changeChain(c, slices.Concat(left, fresh), "chain failed"); err != nil {
 			return c, err
 		}
-		failed := m.fence(ctx, c, left, members)
+		failed := m.fence(ctx, c, left)
 		if len(failed) == 0 {
 			failed = m.onEach(fresh, "copy", c, func(node proto.NodeID) error { return m.copyTo(ctx, node, c, left) })
 		}

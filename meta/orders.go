@@ -73,15 +73,36 @@ func (m *Master) changeChain(c state.Chunk, chain []proto.NodeID, why string) (s
 	return next, nil
 }
 
-// fence has the survivors take the chunk's version on. A chunk that is assigned may
-// have no replica yet where nothing was written; members tells. It returns those
-// that did not confirm.
-func (m *Master) fence(ctx context.Context, c state.Chunk, survivors []proto.NodeID, members []registry.Member) []proto.NodeID {
-	return m.onEach(survivors, "set version", c, func(node proto.NodeID) error {
-		at := slices.IndexFunc(members, func(m registry.Member) bool { return m.Node == node })
-		create := !c.Committed && at >= 0 && members[at].Holds.Version == 0
-		return m.setVersion(ctx, node, c, create)
+// fence has the survivors take the chunk's version on, and returns those that did not
+// confirm. A chunk that is not committed may have no replica yet: where nobody has one,
+// nothing was written, and empty ones are made. But where one of them has bytes, these
+// may have been acknowledged, and who has none has lost it: it copies them.
+func (m *Master) fence(ctx context.Context, c state.Chunk, survivors []proto.NodeID) (failed []proto.NodeID) {
+	without := make([]bool, len(survivors))
+	failed = m.onEach(survivors, "set version", c, func(node proto.NodeID) error {
+		err := m.setVersion(ctx, node, c, false)
+		if !c.Committed && proto.KindOf(err) == proto.NoReplica {
+			without[slices.Index(survivors, node)] = true
+			return nil
+		}
+		return err
 	})
+	var with, absent []proto.NodeID
+	for i, node := range survivors {
+		if without[i] {
+			absent = append(absent, node)
+		} else if !slices.Contains(failed, node) {
+			with = append(with, node)
+		}
+	}
+	switch {
+	case len(with) > 0:
+		return append(failed, m.onEach(absent, "copy", c, func(node proto.NodeID) error { return m.copyTo(ctx, node, c, with) })...)
+	case len(failed) > 0: // they may be who has the bytes
+		return append(failed, absent...)
+	default:
+		return m.onEach(absent, "make replica", c, func(node proto.NodeID) error { return m.setVersion(ctx, node, c, true) })
+	}
 }
 
 func (m *Master) members(c state.Chunk) []registry.Member { return m.nodes.Members(c) }
