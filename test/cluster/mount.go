@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// fuseMagic is the type that statfs(2) gives for FUSE, as stat(1) prints it.
+const fuseMagic = "65735546"
+
 // Mount is a mount of the cluster. Jobs work in its Path.
 type Mount struct {
 	*Process
@@ -57,9 +60,13 @@ func (m *Mount) WaitReady() {
 		if !mounted(m.Path) {
 			return fmt.Errorf("%s is not in the mount table", m.Path)
 		}
-		out, err := m.c.Command("/", "stat", "-f", m.Path).Wait(StopLimit)
+		out, err := m.c.Command("/", "stat", "-f", "-c", "%t", m.Path).Wait(StopLimit)
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
+		}
+		// Where a dead mount is taken over, the folder below it shows for a moment.
+		if strings.TrimSpace(out) != fuseMagic {
+			return fmt.Errorf("%s is a file system of type %s", m.Path, out)
 		}
 		return nil
 	})
