@@ -58,7 +58,7 @@ type Job struct {
 func (c *Cluster) Job(function string, args ...string) *Job {
 	c.t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), jobVariable+"="+function)
+	cmd.Env = environment(jobVariable + "=" + function)
 	return c.start("/", function, cmd)
 }
 
@@ -72,7 +72,7 @@ func (c *Cluster) Command(dir, program string, args ...string) *Job {
 func (c *Cluster) Tool(args ...string) *Job {
 	c.t.Helper()
 	cmd := exec.Command(Binary(c.t, "distrifs"), args...)
-	cmd.Env = append(os.Environ(), "DISTRIFS_MASTER="+c.Master.Address)
+	cmd.Env = environment("DISTRIFS_MASTER=" + c.Master.Address)
 	return c.start("/", "distrifs", cmd)
 }
 
