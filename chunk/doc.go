@@ -11,6 +11,7 @@
 //   - period: the time from the first write to a replica until it is synced while
 //     nobody writes. The footer's flag "being written" is set throughout.
 //   - unclean: a replica that was in a period when the process or the machine died.
+//     It serves nobody until the master says that its bytes stand (SetVersion).
 //   - lost: a replica whose bytes cannot be relied upon any more: its disk failed
 //     while it was being written or synced (L9), or its file is not what was written.
 //   - agent: the part that talks to the master.

@@ -48,7 +48,7 @@ func (s *Store) Read(chunk uuid.UUID, v proto.Version, off uint64, dst []byte, s
 // be opened, for writing (exclusive).
 func (r *replica) lockForRead(op string, v proto.Version) (exclusive bool, err error) {
 	r.mu.RLock()
-	err = r.check(op, v)
+	err = r.serves(op, v)
 	if err == nil && r.file != nil {
 		return false, nil
 	}
@@ -57,7 +57,7 @@ func (r *replica) lockForRead(op string, v proto.Version) (exclusive bool, err e
 		return false, err
 	}
 	r.mu.Lock()
-	if err = r.check(op, v); err == nil {
+	if err = r.serves(op, v); err == nil {
 		err = r.open()
 	}
 	if err != nil {

@@ -89,6 +89,16 @@ func (r *replica) check(op string, v proto.Version) error {
 	return nil
 }
 
+// serves is check for the data plane. An unclean replica may lack what it has
+// acknowledged, for a power cut takes what was not synced: it serves nobody until the
+// master has said that its bytes stand, or has replaced it (G1, G3).
+func (r *replica) serves(op string, v proto.Version) error {
+	if err := r.check(op, v); err != nil || !r.unclean {
+		return err
+	}
+	return r.fail(proto.NoReplica, op, "replica is unclean: it was being written when its chunkserver died", nil)
+}
+
 // lose gives the replica up: nothing of it is read again. Needs mu.
 func (r *replica) lose(cause error) error {
 	if r.lost.CompareAndSwap(nil, &lostCause{cause}) {

@@ -145,7 +145,7 @@ func TestStoreAgainstModel(t *testing.T) {
 					} else if err := s.Close(); err != nil {
 						t.Fatal(err)
 					}
-					s = openStore(t, o)
+					s = settled(t, openStore(t, o))
 				}
 			}
 			for n, m := range models {

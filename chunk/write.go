@@ -55,7 +55,7 @@ func (s *Store) change(op string, chunk uuid.UUID, v proto.Version, off, n uint6
 	if r.state == absent {
 		return s.create(r, func() error { return r.finish(write(r)) })
 	}
-	if err := r.check(op, v); err != nil {
+	if err := r.serves(op, v); err != nil {
 		return err
 	}
 	if n == 0 {

@@ -129,7 +129,7 @@ func accuser(c state.Chunk, suspects []proto.NodeID) proto.NodeID {
 
 // repairPlan is what a committed chunk needs.
 type repairPlan struct {
-	forward []proto.NodeID // behind: SetVersion to the current version
+	forward []proto.NodeID // behind, or the last resort: SetVersion to the current version
 	keep    []proto.NodeID // good or pending: stay in the chain, in its order
 	sources []proto.NodeID // of keep: good ones, to be fenced and copied from
 	again   []proto.NodeID // connected members that lost their replica: it is copied to them again
@@ -154,6 +154,12 @@ func planRepair(c state.Chunk, members []registry.Member, giveUp time.Duration, 
 		return p
 	}
 	resort := lastResort(c, members, standings)
+	if resort >= 0 && (members[resort].Holds.Unclean || members[resort].Holds.Version != c.Version) {
+		if members[resort].Connected { // it serves nobody before it is told that its bytes stand
+			p.forward = append(p.forward, members[resort].Node)
+		}
+		return p
+	}
 	waiting := 0
 	for i, m := range members {
 		switch {

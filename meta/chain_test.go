@@ -356,9 +356,39 @@ func TestAllUnclean(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		story(c.t, c.take(), `
+			master -> 1: set version 1 = ok
+
 			master -> 1: set version 2 = ok
 
 			master -> 2: copy version 2 from [1] = ok
 			master -> 3: copy version 2 from [1] = ok`)
+	})
+}
+
+// When the master went down with them, safe mode does not keep the last resort from
+// being told that its bytes stand: until then nobody can read them.
+func TestAllUncleanAtTheStart(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		f, g := one.file("f"), one.file("g")
+		one.write(f)
+		one.write(g)
+		time.Sleep(time.Minute)
+		one.vanish()
+		for _, n := range c.nodes {
+			n.kill()
+			n.hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1, Unclean: true}, false)
+		}
+		for _, n := range c.nodes { // so that safe mode goes on
+			n.set(func() { delete(n.replicas, proto.ChunkID(g.Chunk.Chunk)) })
+		}
+		c.take()
+		c.crash(1)
+		time.Sleep(5 * time.Second)
+		if !c.status().SafeMode {
+			t.Fatal("safe mode is over: this shows nothing")
+		}
+		story(c.t, c.take(), `
+			master -> 1: set version 1 = ok`)
 	})
 }

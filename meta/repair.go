@@ -15,7 +15,9 @@ import (
 // Repair brings committed chunks back to their number of good replicas. A round looks
 // at every chunk and works on the neediest, a few at a time:
 //
-//  1. a member that is behind is brought forward (SetVersion)
+//  1. a member that is behind is brought forward (SetVersion), and the last resort is
+//     told that its bytes stand; neither waits for the end of safe mode, for nobody can
+//     read or write before
 //  2. otherwise the next version, with the good members and new ones, goes into the
 //     log; the good ones are fenced at it, and the new ones copy from them (L1)
 //
@@ -41,12 +43,14 @@ func (m *Master) wakeRepair() {
 func (m *Master) repair(ctx context.Context) {
 	var rest time.Time
 	every(ctx, m.cfg.RepairEvery, m.kick, func() {
-		if m.cfg.Now().Before(rest) || m.inSafeMode() {
+		if m.cfg.Now().Before(rest) {
 			return
 		}
 		began := m.cfg.Now()
 		m.repairAll(ctx, m.needy())
-		m.removeExtra(ctx)
+		if !m.inSafeMode() {
+			m.removeExtra(ctx)
+		}
 		ended := m.cfg.Now()
 		rest = ended.Add(min(restShare*ended.Sub(began), time.Minute))
 	})
@@ -62,12 +66,14 @@ type need struct {
 // first. What was written a moment ago is left for later.
 func (m *Master) needy() []need {
 	var list []need
+	mayCopy := !m.inSafeMode()
 	m.eachChunk(func(c state.Chunk) bool {
 		good := m.nodes.Good(c)
 		if !c.Committed || good >= int(m.cluster.Replicas) {
 			return true
 		}
-		if m.plan(c).needed() && !m.nodes.Recent(c.ID) {
+		p := m.plan(c)
+		if len(p.forward) > 0 || mayCopy && p.needed() && !m.nodes.Recent(c.ID) {
 			list = append(list, need{c.ID, good})
 		}
 		return len(list) < 64*repairRound
@@ -119,7 +125,7 @@ func (m *Master) repairOne(ctx context.Context, id proto.ChunkID) {
 	switch {
 	case len(p.forward) > 0:
 		m.fence(ctx, c, p.forward)
-	case p.needed():
+	case p.needed() && !m.inSafeMode():
 		m.addReplicas(ctx, c, p)
 	}
 }
