@@ -171,3 +171,20 @@ func TestFullChunkservers(t *testing.T) {
 		return nil
 	})
 }
+
+// When all chunkservers die at once while a file is open, what was acknowledged is
+// read as soon as they are back.
+func TestAllChunkserversKilled(t *testing.T) { // G3
+	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, MasterArgs: quickDeath})
+	m := c.Mount()
+	c.Shell(m.Path, "seq 400000 >file")
+	for _, server := range c.Chunkservers {
+		server.Kill()
+	}
+	for _, server := range c.Chunkservers {
+		server.Launch()
+	}
+	m.Remount()
+	c.Shell(m.Path, "seq 400000 | cmp - file; echo more >>file; sync file")
+	c.WaitHealthy(cluster.StartLimit)
+}
