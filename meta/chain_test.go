@@ -103,7 +103,7 @@ func TestChainFailure(t *testing.T) {
 			client <- version 2: 1 2
 
 			client <- too few replicas`},
-		{"a second one is suspected, and alive: the writer has to try again (L4)", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+		{"a second one is suspected, and needed: it stays, and the writer tries again at a later version (L4)", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
 			chain[2].kill()
 			one.fail(f, 1, chain[2].id)
 			one.fail(f, 2, chain[1].id)
@@ -113,7 +113,10 @@ func TestChainFailure(t *testing.T) {
 
 			client <- version 2: 1 2
 
-			client <- version 2: 1 2`},
+			master -> 1: set version 3 = ok
+			master -> 2: set version 3 = ok
+
+			client <- version 3: 1 2`},
 		{"fresh chunkservers join when too few survive", 1, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
 			chain[1].kill()
 			chain[2].kill()

@@ -17,15 +17,18 @@ const chainWithin = 20 * time.Second
 
 // ReportChainFailure gives a writer a chain that works in place of one that does not:
 //
-//  1. one at a time for each chunk; who had to wait is answered with what the other
-//     made of it (L3)
-//  2. survivors are chosen; if they are fewer than min-replicas, fresh chunkservers join
+//  1. one at a time for each chunk; who reports a version that is no more is answered
+//     with what became of it (L3)
+//  2. survivors are chosen; if they are fewer than min-replicas, fresh chunkservers
+//     join, or who is suspected and there stays
 //  3. the next version with the new chain goes into the log (L1)
 //  4. survivors are fenced at it, fresh ones copy from them
 //  5. who did not confirm becomes a suspect, and it goes on at 2
 //
-// The answer's chain is confirmed by every member. TooFewReplicas or Unavailable:
-// not possible at present.
+// The answer's chain is confirmed by every member, and its version is higher than the
+// one reported, even if its members are the same: at a version at which a write has
+// failed, chunkservers take no more. TooFewReplicas or Unavailable: not possible at
+// present.
 func (m *Master) ReportChainFailure(ctx context.Context, req *pb.ReportChainFailureRequest) (*pb.ChunkLocation, error) {
 	id := proto.ChunkID(req.Chunk)
 	r, err := m.enter(req.Caller, "replace chain of", fmt.Sprintf("chunk %v version %d", id, req.Version))
@@ -37,7 +40,7 @@ func (m *Master) ReportChainFailure(ctx context.Context, req *pb.ReportChainFail
 	}
 	ctx, cancel := context.WithTimeout(ctx, chainWithin)
 	defer cancel()
-	done, waited, err := m.work.wait(ctx, id)
+	done, err := m.work.wait(ctx, id)
 	if err != nil {
 		return nil, r.fail(proto.Unavailable, "the chain is being changed; try again")
 	}
@@ -48,11 +51,12 @@ func (m *Master) ReportChainFailure(ctx context.Context, req *pb.ReportChainFail
 	}
 	m.log.Info("chain failure reported", "chunk", id, "version", req.Version, "current", c.Version, "suspects", req.Failed, "by", r.session.client, "reason", req.Reason)
 	suspects := nodeIDs(req.Failed)
-	if waited || proto.Version(req.Version) < c.Version {
+	outdated := proto.Version(req.Version) < c.Version
+	if outdated {
 		suspects = nil // of a chain that is no more
 	}
 	c, err = m.settle(ctx, c)
-	if err == nil && (len(suspects) > 0 || !m.complete(c)) {
+	if err == nil && (!outdated || !m.complete(c)) {
 		c, err = m.replaceChain(ctx, c, suspects)
 	}
 	if err != nil {
@@ -120,9 +124,6 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, suspects []pro
 		left, fresh, err := m.nextChain(c, members, suspects, blamed)
 		if err != nil {
 			return c, err
-		}
-		if len(fresh) == 0 && slices.Equal(left, c.Chain) {
-			return c, nil // the suspect is needed and sound: let the writer try again
 		}
 		if c, err = m.changeChain(c, slices.Concat(left, fresh), "chain failed"); err != nil {
 			return c, err

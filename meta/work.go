@@ -19,19 +19,17 @@ func (w *chunkWork) try(id proto.ChunkID) (done func(), ok bool) {
 	return done, done != nil
 }
 
-// wait begins work on a chunk when it is its turn; waited says that somebody else was
-// at it in between.
-func (w *chunkWork) wait(ctx context.Context, id proto.ChunkID) (done func(), waited bool, err error) {
+// wait begins work on a chunk when it is its turn.
+func (w *chunkWork) wait(ctx context.Context, id proto.ChunkID) (done func(), err error) {
 	for {
 		done, other := w.begin(id)
 		if done != nil {
-			return done, waited, nil
+			return done, nil
 		}
-		waited = true
 		select {
 		case <-other:
 		case <-ctx.Done():
-			return nil, waited, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
