@@ -217,6 +217,29 @@ func TestReplicaLostBeforeTheFirstCommit(t *testing.T) {
 	})
 }
 
+// Two chunkservers die while a new file is being written, and come back: the writer
+// goes on with the third replica and a copy of it (G7).
+func TestTwoRestartsBeforeTheFirstCommit(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		chain := c.chainOf(f.Chunk)
+		for i, n := range chain {
+			n.hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1, Unclean: i > 0}, i == 0)
+		}
+		chain[1].restart()
+		chain[2].restart()
+		one.fail(f, 1, chain[1].id)
+		story(c.t, c.take(), `
+			master -> 1: set version 2 = ok
+
+			master -> 3: copy version 2 from [1] = ok
+
+			client <- version 2: 1 3`)
+	})
+}
+
 // A location names the whole logged chain; who has no good replica has no address.
 func TestLocationOfADeadMember(t *testing.T) {
 	inCluster(t, 3, Config{}, func(c *cluster) {

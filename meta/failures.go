@@ -156,7 +156,7 @@ func (m *Master) nextChain(c state.Chunk, members []registry.Member, suspects []
 		if fresh, err = m.nodes.Place(missing, missing, c.Chain...); err == nil {
 			return left, fresh, nil
 		}
-		if fresh = replaceable(c, members, m.giveUp(), suspects); c.Committed && len(fresh) >= missing {
+		if fresh = replaceable(c, members, m.giveUp(), suspects); len(fresh) >= missing {
 			return left, fresh[:missing], nil
 		}
 	}
