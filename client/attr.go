@@ -38,6 +38,10 @@ type SetAttr struct {
 	Mode, UID, GID *uint32
 	Size           *uint64 // truncate or extend
 	Atime, Mtime   *TimeSet
+
+	// What a file loses by being written to: its set-id bits, and the attribute
+	// security.capability.
+	DropSetIDs, DropCapability bool
 }
 
 // TimeSet is a time to set: the master's clock, or the one given.

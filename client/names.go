@@ -92,6 +92,7 @@ func (c *Client) sendSetAttr(ctx context.Context, cred Cred, ino proto.InodeID, 
 			Caller: who, Inode: uint64(ino),
 			Mode: set.Mode, Uid: set.UID, Gid: set.GID, Size: set.Size,
 			Atime: set.Atime.wire(), Mtime: set.Mtime.wire(),
+			DropSetIds: set.DropSetIDs, DropCapability: set.DropCapability,
 		})
 	})
 	if err != nil {

@@ -53,6 +53,12 @@ func fillSetAttr(c *state.SetAttr, req *pb.SetAttrRequest) proto.Kind {
 		c.Set |= state.SetSize
 		c.Size = *req.Size
 	}
+	if req.DropSetIds {
+		c.Set |= state.DropSetIDs
+	}
+	if req.DropCapability {
+		c.Set |= state.DropCapability
+	}
 	for _, change := range []struct {
 		from       *pb.TimeChange
 		to         *state.Time

@@ -49,7 +49,7 @@ func (m *Master) makeNode(ctx context.Context, caller *pb.Caller, op string, c *
 func (m *Master) Mkdir(ctx context.Context, req *pb.MkdirRequest) (*pb.AttrReply, error) {
 	return m.makeNode(ctx, req.Caller, "mkdir", &state.Make{
 		Parent: proto.InodeID(req.Parent), Name: req.Name,
-		Mode: directory | req.Mode&permBits&^req.Caller.GetUmask(),
+		Mode: directory | req.Mode&permBits, Umask: req.Caller.GetUmask(),
 	})
 }
 
@@ -60,7 +60,7 @@ func (m *Master) Mknod(ctx context.Context, req *pb.MknodRequest) (*pb.AttrReply
 	}
 	return m.makeNode(ctx, req.Caller, "mknod", &state.Make{
 		Parent: proto.InodeID(req.Parent), Name: req.Name, Rdev: req.Rdev,
-		Mode: req.Mode & (typeMask | permBits) &^ (req.Caller.GetUmask() & permBits),
+		Mode: req.Mode & (typeMask | permBits), Umask: req.Caller.GetUmask(),
 	})
 }
 

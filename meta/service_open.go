@@ -20,7 +20,7 @@ func (m *Master) Create(ctx context.Context, req *pb.CreateRequest) (*pb.CreateR
 	defer leave()
 	c := &state.Make{
 		Header: m.header(r), Parent: proto.InodeID(req.Parent), Name: req.Name,
-		Mode: regular | req.Mode&permBits&^req.Caller.GetUmask(),
+		Mode: regular | req.Mode&permBits, Umask: req.Caller.GetUmask(),
 	}
 	if req.Assign {
 		c.Chain = m.chainAhead()

@@ -29,7 +29,7 @@ func (s *State) setAttr(c *SetAttr) Result {
 	if !ok {
 		return Result{Kind: proto.Stale}
 	}
-	for _, check := range []func(*SetAttr, uint32) proto.Kind{s.checkMode, s.checkOwner, s.checkSize, s.checkTimes} {
+	for _, check := range []func(*SetAttr, uint32) proto.Kind{s.checkMode, s.checkOwner, s.checkSize, s.checkDrop, s.checkTimes} {
 		if kind := check(c, slot); kind != proto.OK {
 			return Result{Kind: kind}
 		}
@@ -40,8 +40,8 @@ func (s *State) setAttr(c *SetAttr) Result {
 		s.setOwner(c, slot)
 		if c.Set&SetSize != 0 {
 			r.Freed = s.truncate(slot, c.Size)
-			s.dropSetIDs(slot, &c.Cred)
 		}
+		s.dropPrivileges(c, slot)
 		s.setAttrTimes(c, slot)
 	}
 	r.Attr = s.attr(slot)
@@ -97,6 +97,19 @@ func (t *tables) checkSize(c *SetAttr, slot uint32) proto.Kind {
 	return proto.OK
 }
 
+// checkDrop: who may write to a file takes its privileges away by doing so.
+func (t *tables) checkDrop(c *SetAttr, slot uint32) proto.Kind {
+	switch {
+	case c.Set&(DropSetIDs|DropCapability) == 0:
+		return proto.OK
+	case t.inodes.get(slot).kind() != typeFile:
+		return proto.Invalid
+	case c.Set&SetOpened == 0 && !t.may(slot, &c.Cred, mayWrite):
+		return proto.Access
+	}
+	return proto.OK
+}
+
 // checkTimes: who may write a file may also touch it, that is, set both times to now;
 // anything else is for the owner. A size that changes sets mtime by itself.
 func (t *tables) checkTimes(c *SetAttr, slot uint32) proto.Kind {
@@ -126,10 +139,12 @@ func (t *tables) setMode(c *SetAttr, slot uint32) {
 	if c.Cred.UID != 0 && !c.Cred.in(n.gid) {
 		n.mode &^= modeSetGID
 	}
+	t.chmodACL(slot)
 }
 
 // setOwner changes owner and group. Whoever does it, a file (not a directory) is no
-// longer set-user-id, nor set-group-id if its group may execute it.
+// longer set-user-id, nor set-group-id if its group may execute it, and has no
+// capabilities any more.
 func (t *tables) setOwner(c *SetAttr, slot uint32) {
 	if c.Set&(SetUID|SetGID) == 0 {
 		return
@@ -137,6 +152,7 @@ func (t *tables) setOwner(c *SetAttr, slot uint32) {
 	n := t.inodes.mut(slot)
 	if !n.isDir() {
 		t.clearSetIDs(n, &c.Cred)
+		t.dropXattr(slot, capabilityName)
 	}
 	if c.Set&SetUID != 0 {
 		n.uid = c.UID
@@ -146,10 +162,22 @@ func (t *tables) setOwner(c *SetAttr, slot uint32) {
 	}
 }
 
-// dropSetIDs clears set-user-id and set-group-id of a file whose content somebody
-// other than root changes.
+// capabilityName is the attribute that holds the capabilities of an executable.
+var capabilityName = []byte("security.capability")
+
+// dropPrivileges takes privileges from a file whose content is changed: the set-id
+// bits if it is somebody other than root who does it, the capabilities in any case.
+func (t *tables) dropPrivileges(c *SetAttr, slot uint32) {
+	if c.Set&(SetSize|DropCapability) != 0 {
+		t.dropXattr(slot, capabilityName)
+	}
+	if c.Set&DropSetIDs != 0 || c.Set&SetSize != 0 && c.Cred.UID != 0 {
+		t.dropSetIDs(slot, &c.Cred)
+	}
+}
+
 func (t *tables) dropSetIDs(slot uint32, cred *Cred) {
-	if n := t.inodes.get(slot); cred.UID != 0 && n.mode&(modeSetUID|modeSetGID) != 0 {
+	if t.inodes.get(slot).mode&(modeSetUID|modeSetGID) != 0 {
 		t.clearSetIDs(t.inodes.mut(slot), cred)
 	}
 }

@@ -232,7 +232,9 @@ func (s *State) commit(c *Commit) Result {
 	if n := s.inodes.get(slot); c.Size > n.size.get() {
 		s.setSize(slot, c.Size)
 	}
-	s.dropSetIDs(slot, &c.Cred)
+	if c.Cred.UID != 0 {
+		s.dropSetIDs(slot, &c.Cred)
+	}
 	w := s.times(slot)
 	w.ctime = stampOf(c.Now)
 	w.mtime = w.ctime

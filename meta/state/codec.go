@@ -38,6 +38,7 @@ import (
 //	15 SetChain      u64 chunk, u64 from, u64 to, list of u32 (chain)
 //	16 Reap          list of u64 (inodes)
 //	17 DropAssigned  u64 inode, list of u64 (chunks)
+//	18 MakeMasked    like Make, then u32 umask (not 0)
 //
 // An answer that a session's slot keeps:
 //
@@ -263,6 +264,9 @@ func (c *Make) Encode(dst []byte) []byte {
 	p.u32(c.Rdev)
 	p.bytes(c.Target)
 	put32s(p, c.Chain)
+	if c.Umask != 0 {
+		p.u32(c.Umask)
+	}
 	return dst
 }
 
@@ -431,10 +435,12 @@ func decode(op Op, t *take) Command {
 func decodeOfClient(op Op, t *take) Command {
 	switch op {
 	case OpMake:
-		return &Make{
-			Header: t.header(), Parent: t.inode(), Name: t.bytes(), Mode: t.u32(), Rdev: t.u32(),
-			Target: t.bytes(), Chain: take32s[proto.NodeID](t),
-		}
+		return t.make()
+	case OpMakeMasked:
+		c := t.make()
+		c.Umask = t.u32()
+		t.bad = t.bad || c.Umask == 0
+		return c
 	case OpLink:
 		return &Link{Header: t.header(), Inode: t.inode(), Parent: t.inode(), Name: t.bytes()}
 	case OpUnlink:
@@ -464,6 +470,13 @@ func decodeOfClient(op Op, t *take) Command {
 		}
 	}
 	return nil
+}
+
+func (t *take) make() *Make {
+	return &Make{
+		Header: t.header(), Parent: t.inode(), Name: t.bytes(), Mode: t.u32(), Rdev: t.u32(),
+		Target: t.bytes(), Chain: take32s[proto.NodeID](t),
+	}
 }
 
 func (t *take) chains() [][]proto.NodeID {

@@ -42,6 +42,7 @@ func samples() []Command {
 		&SetChain{Chunk: 2<<32 | 3, From: 4, To: 5, Chain: []proto.NodeID{2, 1}},
 		&Reap{Inodes: []proto.InodeID{2, 1<<32 | 3}},
 		&DropAssigned{Inode: 2, Chunks: []proto.ChunkID{4, 5}},
+		&Make{Header: h, Parent: 1, Name: []byte("masked"), Mode: 0o040777, Umask: 0o027},
 	}
 }
 

@@ -29,6 +29,7 @@ const (
 	OpSetChain
 	OpReap
 	OpDropAssigned
+	OpMakeMasked // a Make with a umask
 	opEnd
 )
 
@@ -120,7 +121,8 @@ type Make struct {
 	Header
 	Parent proto.InodeID
 	Name   []byte
-	Mode   uint32         // type and permission bits, umask taken off; no type: a regular file
+	Mode   uint32         // type and permission bits; no type: a regular file
+	Umask  uint32         // taken off the mode, unless the parent has a default ACL
 	Rdev   uint32         // of devices
 	Target []byte         // of symlinks
 	Chain  []proto.NodeID // not empty: assign chunk 0 of a regular file
@@ -168,6 +170,12 @@ const (
 	// SetOpened says that the caller holds the file open for writing, so that
 	// SetSize needs no permission any more (ftruncate, O_TRUNC of a new file).
 	SetOpened
+	// DropSetIDs and DropCapability take away what a file may lose because it is
+	// written to: the set-id bits, and the attribute security.capability. A change of
+	// owner and one of size do both by themselves, the latter the first only unless root
+	// makes it.
+	DropSetIDs
+	DropCapability
 	attrMaskEnd
 )
 
@@ -243,7 +251,6 @@ func (*BeginEpoch) Op() Op   { return OpBeginEpoch }
 func (*OpenSession) Op() Op  { return OpOpenSession }
 func (*EndSession) Op() Op   { return OpEndSession }
 func (*RegisterNode) Op() Op { return OpRegisterNode }
-func (*Make) Op() Op         { return OpMake }
 func (*Link) Op() Op         { return OpLink }
 func (*Unlink) Op() Op       { return OpUnlink }
 func (*Rename) Op() Op       { return OpRename }
@@ -255,3 +262,11 @@ func (*Commit) Op() Op       { return OpCommit }
 func (*SetChain) Op() Op     { return OpSetChain }
 func (*Reap) Op() Op         { return OpReap }
 func (*DropAssigned) Op() Op { return OpDropAssigned }
+
+// Op is OpMake, as it was before there was a umask, or OpMakeMasked.
+func (c *Make) Op() Op {
+	if c.Umask != 0 {
+		return OpMakeMasked
+	}
+	return OpMake
+}

@@ -21,6 +21,7 @@ const (
 	modeSetGID = 0o2000
 	modeSticky = 0o1000
 	modeGroupX = 0o0010
+	modeRWX    = 0o0777
 	modePerm   = 0o7777
 )
 
@@ -269,17 +270,21 @@ const (
 	maySearch = mayExec
 )
 
-// may checks the permission bits. Root may do everything but execute a file that
-// nobody may execute.
+// may checks the permission bits, or the access ACL. Root may do everything but
+// execute a file that nobody may execute.
 func (t *tables) may(slot uint32, cred *Cred, mask uint32) bool {
 	n := t.inodes.get(slot)
 	mode := uint32(n.mode)
 	if cred.UID == 0 {
 		return mask&mayExec == 0 || n.isDir() || mode&0o111 != 0
 	}
+	if cred.UID == n.uid {
+		return mode>>6&mask == mask
+	}
+	list := t.acl(slot, accessACL)
 	switch {
-	case cred.UID == n.uid:
-		mode >>= 6
+	case list != nil:
+		return permitsACL(list, n, cred, mask)
 	case cred.in(n.gid):
 		mode >>= 3
 	}

@@ -372,6 +372,7 @@ func (l *loader) loadXattr() {
 	tail.names += len(name) + 1
 	tail.values += len(value)
 	l.check(tail.names <= MaxXattrList && tail.values <= MaxXattrTotal, "attributes too large")
+	l.check(!isACL(name) || l.isWhatACLsAre(slot, name, value), "an access control list out of range")
 	if l.err != nil {
 		return
 	}

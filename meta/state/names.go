@@ -145,6 +145,7 @@ func (s *State) make(c *Make) Result {
 
 	now := stampOf(c.Now)
 	mode, gid := inherit(mode, s.inodes.get(l.dir), &c.Cred)
+	mode, inherited := s.bequeath(l.dir, mode, c.Umask)
 	slot := s.newInode(mode, c.Cred.UID, gid, now)
 	n := s.inodes.mut(slot)
 	n.nlink = 1
@@ -159,6 +160,7 @@ func (s *State) make(c *Make) Result {
 	case typeChar, typeBlock:
 		n.content = c.Rdev
 	}
+	s.receive(slot, inherited)
 	s.addEntry(l.dir, c.Name, l.cookie, slot)
 	s.modified(l.dir, now)
 	r := Result{Inode: s.inodeID(slot)}

@@ -72,6 +72,32 @@ func (t *tables) addXattr(slot uint32, before ref, name, value []byte) ref {
 	return r
 }
 
+// putXattr sets an attribute, whether it was there or not.
+func (t *tables) putXattr(slot uint32, name, value []byte) {
+	before, found := t.findXattr(slot, name)
+	if found == 0 {
+		t.addXattr(slot, before, name, value)
+		return
+	}
+	x := t.arena.mut(found)
+	t.arena.freeBlob(xattrValue(x))
+	binary.LittleEndian.PutUint32(x[4:], t.arena.newBlob(value))
+}
+
+// dropXattr takes an attribute away; false: there was none.
+func (t *tables) dropXattr(slot uint32, name []byte) bool {
+	before, found := t.findXattr(slot, name)
+	if found == 0 {
+		return false
+	}
+	x := t.arena.block(found)
+	next, value := xattrNext(x), xattrValue(x)
+	t.linkXattr(slot, before, next)
+	t.arena.freeBlob(value)
+	t.arena.release(found)
+	return true
+}
+
 // freeXattrs frees a list.
 func (t *tables) freeXattrs(r ref) {
 	for r != 0 {
@@ -107,6 +133,11 @@ func (t *tables) checkXattr(slot uint32, name []byte, cred *Cred, mask uint32) p
 		if cred.UID != 0 {
 			return hidden(mask)
 		}
+	case "system":
+		if !isACL(name) {
+			return proto.NotSupported
+		}
+		return t.checkACL(slot, cred, mask)
 	default:
 		return proto.NotSupported
 	}
@@ -158,7 +189,7 @@ func (s *State) setXattr(c *SetXattr) Result {
 	if kind := s.checkXattr(slot, c.Name, &c.Cred, mayWrite); kind != proto.OK {
 		return Result{Kind: kind}
 	}
-	before, found := s.findXattr(slot, c.Name)
+	_, found := s.findXattr(slot, c.Name)
 	switch {
 	case len(c.Value) > MaxXattrValue:
 		return Result{Kind: proto.TooBig}
@@ -169,12 +200,12 @@ func (s *State) setXattr(c *SetXattr) Result {
 	case !s.xattrRoom(slot, found, len(c.Name), len(c.Value)):
 		return Result{Kind: proto.NoSpace}
 	}
-	if found != 0 {
-		x := s.arena.mut(found)
-		s.arena.freeBlob(xattrValue(x))
-		binary.LittleEndian.PutUint32(x[4:], s.arena.newBlob(c.Value))
+	if isACL(c.Name) {
+		if kind := s.setACL(c, slot); kind != proto.OK {
+			return Result{Kind: kind}
+		}
 	} else {
-		s.addXattr(slot, before, c.Name, c.Value)
+		s.putXattr(slot, c.Name, c.Value)
 	}
 	s.changed(slot, stampOf(c.Now))
 	return Result{Inode: c.Inode, Attr: s.attr(slot)}
@@ -188,15 +219,9 @@ func (s *State) removeXattr(c *RemoveXattr) Result {
 	if kind := s.checkXattr(slot, c.Name, &c.Cred, mayWrite); kind != proto.OK {
 		return Result{Kind: kind}
 	}
-	before, found := s.findXattr(slot, c.Name)
-	if found == 0 {
+	if !s.dropXattr(slot, c.Name) {
 		return Result{Kind: proto.NoAttr}
 	}
-	x := s.arena.block(found)
-	next, value := xattrNext(x), xattrValue(x)
-	s.linkXattr(slot, before, next)
-	s.arena.freeBlob(value)
-	s.arena.release(found)
 	s.changed(slot, stampOf(c.Now))
 	return Result{Inode: c.Inode, Attr: s.attr(slot)}
 }

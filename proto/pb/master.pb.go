@@ -829,17 +829,19 @@ func (x *AttrReply) GetAttr() *Attr {
 }
 
 type SetAttrRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
-	Inode         uint64                 `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
-	Mode          *uint32                `protobuf:"varint,3,opt,name=mode,proto3,oneof" json:"mode,omitempty"` // permission bits
-	Uid           *uint32                `protobuf:"varint,4,opt,name=uid,proto3,oneof" json:"uid,omitempty"`
-	Gid           *uint32                `protobuf:"varint,5,opt,name=gid,proto3,oneof" json:"gid,omitempty"`
-	Size          *uint64                `protobuf:"varint,6,opt,name=size,proto3,oneof" json:"size,omitempty"` // truncate or extend
-	Atime         *TimeChange            `protobuf:"bytes,7,opt,name=atime,proto3" json:"atime,omitempty"`
-	Mtime         *TimeChange            `protobuf:"bytes,8,opt,name=mtime,proto3" json:"mtime,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Caller         *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Inode          uint64                 `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
+	Mode           *uint32                `protobuf:"varint,3,opt,name=mode,proto3,oneof" json:"mode,omitempty"` // permission bits
+	Uid            *uint32                `protobuf:"varint,4,opt,name=uid,proto3,oneof" json:"uid,omitempty"`
+	Gid            *uint32                `protobuf:"varint,5,opt,name=gid,proto3,oneof" json:"gid,omitempty"`
+	Size           *uint64                `protobuf:"varint,6,opt,name=size,proto3,oneof" json:"size,omitempty"` // truncate or extend
+	Atime          *TimeChange            `protobuf:"bytes,7,opt,name=atime,proto3" json:"atime,omitempty"`
+	Mtime          *TimeChange            `protobuf:"bytes,8,opt,name=mtime,proto3" json:"mtime,omitempty"`
+	DropSetIds     bool                   `protobuf:"varint,9,opt,name=drop_set_ids,json=dropSetIds,proto3" json:"drop_set_ids,omitempty"`            // the file is about to be written to: no set-id bits any more,
+	DropCapability bool                   `protobuf:"varint,10,opt,name=drop_capability,json=dropCapability,proto3" json:"drop_capability,omitempty"` // and no security.capability
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SetAttrRequest) Reset() {
@@ -926,6 +928,20 @@ func (x *SetAttrRequest) GetMtime() *TimeChange {
 		return x.Mtime
 	}
 	return nil
+}
+
+func (x *SetAttrRequest) GetDropSetIds() bool {
+	if x != nil {
+		return x.DropSetIds
+	}
+	return false
+}
+
+func (x *SetAttrRequest) GetDropCapability() bool {
+	if x != nil {
+		return x.DropCapability
+	}
+	return false
 }
 
 type TimeChange struct {
@@ -4022,7 +4038,7 @@ const file_master_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\"/\n" +
 	"\tAttrReply\x12\"\n" +
-	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\"\xaa\x02\n" +
+	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\"\xf5\x02\n" +
 	"\x0eSetAttrRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x17\n" +
@@ -4031,7 +4047,11 @@ const file_master_proto_rawDesc = "" +
 	"\x03gid\x18\x05 \x01(\rH\x02R\x03gid\x88\x01\x01\x12\x17\n" +
 	"\x04size\x18\x06 \x01(\x04H\x03R\x04size\x88\x01\x01\x12*\n" +
 	"\x05atime\x18\a \x01(\v2\x14.distrifs.TimeChangeR\x05atime\x12*\n" +
-	"\x05mtime\x18\b \x01(\v2\x14.distrifs.TimeChangeR\x05mtimeB\a\n" +
+	"\x05mtime\x18\b \x01(\v2\x14.distrifs.TimeChangeR\x05mtime\x12 \n" +
+	"\fdrop_set_ids\x18\t \x01(\bR\n" +
+	"dropSetIds\x12'\n" +
+	"\x0fdrop_capability\x18\n" +
+	" \x01(\bR\x0edropCapabilityB\a\n" +
 	"\x05_modeB\x06\n" +
 	"\x04_uidB\x06\n" +
 	"\x04_gidB\a\n" +
