@@ -31,6 +31,7 @@ type Attr struct {
 	Blocks                     uint64 // 512-byte units
 	Atime, Mtime, Ctime, Btime time.Time
 	Change                     uint64 // raised by every change of the inode
+	Plain                      bool   // no extended attributes; false: perhaps some
 }
 
 // SetAttr says which attributes to change: those that are not nil.
@@ -65,7 +66,7 @@ func attrOf(a *pb.Attr) Attr {
 		Mtime:  time.Unix(a.GetMtimeSec(), int64(a.GetMtimeNsec())),
 		Ctime:  time.Unix(a.GetCtimeSec(), int64(a.GetCtimeNsec())),
 		Btime:  time.Unix(a.GetBtimeSec(), int64(a.GetBtimeNsec())),
-		Change: a.GetChange(),
+		Change: a.GetChange(), Plain: a.GetPlain(),
 	}
 }
 

@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"context"
 	"time"
 
 	"github.com/distrifs/distrifs/client"
@@ -22,6 +21,7 @@ func (s *fileSystem) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fu
 		return status(err)
 	}
 	s.fillAttrOut(out, &attr)
+	s.notePlain(ctx, &attr)
 	return fuse.OK
 }
 
@@ -35,27 +35,12 @@ func (s *fileSystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fu
 		cred = privileged // ftruncate: the descriptor is open for writing, whatever the mode says now
 	}
 	attr, err := s.backend.SetAttr(ctx, cred, ino, set)
-	if err == nil && set.Size != nil {
-		err = s.truncated(ctx, &attr, in.Valid&fuse.FATTR_KILL_SUIDGID != 0)
-	}
 	s.changes.Add(1)
 	if err != nil {
 		return status(err)
 	}
 	s.fillAttrOut(out, &attr)
 	return fuse.OK
-}
-
-// truncated takes privileges from a file that was truncated.
-func (s *fileSystem) truncated(ctx context.Context, attr *client.Attr, setID bool) error {
-	if err := s.killCapability(ctx, attr.Inode); err != nil {
-		return err
-	}
-	if !setID || clearSetID(attr.Mode) == attr.Mode {
-		return nil
-	}
-	attr.Mode = clearSetID(attr.Mode)
-	return s.killSetID(ctx, attr.Inode)
 }
 
 func setAttr(in *fuse.SetAttrIn) (set client.SetAttr) {
@@ -70,6 +55,7 @@ func setAttr(in *fuse.SetAttrIn) (set client.SetAttr) {
 	}
 	if size, ok := in.GetSize(); ok {
 		set.Size = &size
+		set.DropSetIDs = in.Valid&fuse.FATTR_KILL_SUIDGID != 0
 	}
 	if in.Valid&fuse.FATTR_ATIME != 0 {
 		set.Atime = timeSet(in.Valid&fuse.FATTR_ATIME_NOW != 0, in.Atime, in.Atimensec)

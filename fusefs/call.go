@@ -27,6 +27,7 @@ type call struct {
 	interrupt <-chan struct{}
 	thread    uint32 // that waits for the answer; 0: none that is visible here
 	dying     func(thread uint32) bool
+	sets      uint64 // plainTable.sets when it began
 
 	mu     sync.Mutex
 	ctx    context.Context // nil until Done or Value
@@ -35,7 +36,7 @@ type call struct {
 
 // begin makes the context of a request; the handler defers its end.
 func (s *fileSystem) begin(interrupt <-chan struct{}, header *fuse.InHeader) *call {
-	return &call{interrupt: interrupt, thread: header.Pid, dying: s.dying}
+	return &call{interrupt: interrupt, thread: header.Pid, dying: s.dying, sets: s.plain.sets.Load()}
 }
 
 // end releases what the call holds. The context has ended then.

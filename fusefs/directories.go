@@ -56,10 +56,12 @@ func (s *fileSystem) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.
 // ReadDirPlus implements fuse.RawFileSystem. An entry whose attributes are not
 // given has node 0: the kernel then looks it up when it needs to.
 func (s *fileSystem) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	sets := s.plain.sets.Load()
 	return s.readDir(cancel, in, true, func(e fuse.DirEntry, attr *client.Attr, ttl time.Duration) bool {
 		entry := out.AddDirLookupEntry(e)
 		if entry != nil && attr != nil {
 			s.fillEntry(entry, attr, ttl)
+			s.plain.note(sets, attr, s.now().Add(ttl))
 		}
 		return entry != nil
 	})

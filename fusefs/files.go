@@ -34,6 +34,7 @@ func (s *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Ope
 	h := &fileHandle{file: f, flags: in.Flags}
 	if in.Flags&unix.O_TRUNC != 0 {
 		s.changes.Add(1)
+		h.incapable.Store(true) // truncation at the master saw to it
 		if err := s.killPrivileges(ctx, h, in.Mode&fuse.OPEN_KILL_SUIDGID != 0); err != nil {
 			s.release(h)
 			return status(err)
@@ -53,7 +54,6 @@ func (s *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Ope
 func (s *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
-	now := s.now()
 	f, err := s.backend.CreateInode(ctx, s.cred(&in.Caller, in.Umask), s.inode(in.NodeId), name, in.Mode&^unix.S_IFMT, in.Flags)
 	if err != nil {
 		return status(err)
@@ -61,9 +61,7 @@ func (s *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name stri
 	s.changes.Add(1)
 	h := &fileHandle{file: f, flags: in.Flags}
 	attr := f.Attr()
-	if attr.Ctime.Equal(attr.Btime) { // made just now, not opened after another mount made it
-		s.incapable.set(attr.Inode, now.Add(s.backend.CacheTTL()))
-	}
+	s.notePlain(ctx, &attr)
 	s.fillEntry(&out.EntryOut, &attr, s.backend.CacheTTL())
 	s.fillOpen(&out.OpenOut, h)
 	return fuse.OK

@@ -22,11 +22,11 @@ type fileSystem struct {
 	now     func() time.Time
 	dying   func(thread uint32) bool
 
-	groups    groupCache
-	files     handleTable[*fileHandle]
-	dirs      handleTable[*dirHandle]
-	told      toldTable
-	incapable incapableTable
+	groups groupCache
+	files  handleTable[*fileHandle]
+	dirs   handleTable[*dirHandle]
+	told   toldTable
+	plain  plainTable
 
 	// changes counts what this mount changed, each time after the change and
 	// before its answer: what was read earlier may be outdated then (directories.go).

@@ -45,6 +45,12 @@ type memInode struct {
 	xattrs  map[string][]byte
 }
 
+func (n *memInode) stat() client.Attr {
+	attr := n.attr
+	attr.Plain = len(n.xattrs) == 0
+	return attr
+}
+
 func newMemory() *memory {
 	m := &memory{root: proto.RootInode, next: 1, cookies: 2, inodes: map[proto.InodeID]*memInode{}, ttl: time.Second, page: 100}
 	m.inodes[m.root] = &memInode{parent: m.root, attr: client.Attr{Inode: m.root, Mode: unix.S_IFDIR | 0o777, Nlink: 2, Btime: time.Unix(1000, 5)}}
@@ -94,7 +100,7 @@ func (m *memory) Lookup(ctx context.Context, cred client.Cred, parent proto.Inod
 	if i < 0 {
 		return client.Attr{}, proto.NotFound
 	}
-	return m.inodes[dir.entries[i].Inode].attr, nil
+	return m.inodes[dir.entries[i].Inode].stat(), nil
 }
 
 func (m *memory) GetAttr(ctx context.Context, ino proto.InodeID) (client.Attr, error) {
@@ -103,7 +109,7 @@ func (m *memory) GetAttr(ctx context.Context, ino proto.InodeID) (client.Attr, e
 		return client.Attr{}, err
 	}
 	defer m.mu.Unlock()
-	return n.attr, nil
+	return n.stat(), nil
 }
 
 func (m *memory) SetAttr(ctx context.Context, cred client.Cred, ino proto.InodeID, set client.SetAttr) (client.Attr, error) {
@@ -126,9 +132,18 @@ func (m *memory) SetAttr(ctx context.Context, cred client.Cred, ino proto.InodeI
 	if set.Size != nil {
 		n.resize(*set.Size)
 	}
+	if set.DropSetIDs {
+		n.attr.Mode &^= unix.S_ISUID
+		if n.attr.Mode&unix.S_IXGRP != 0 {
+			n.attr.Mode &^= unix.S_ISGID
+		}
+	}
+	if set.DropCapability {
+		delete(n.xattrs, capabilityXattr)
+	}
 	setTime(&n.attr.Atime, set.Atime)
 	setTime(&n.attr.Mtime, set.Mtime)
-	return n.attr, nil
+	return n.stat(), nil
 }
 
 func setTime(t *time.Time, set *client.TimeSet) {
@@ -146,6 +161,7 @@ func (n *memInode) resize(size uint64) {
 		n.data = append(n.data, make([]byte, grow)...)
 	}
 	n.data = n.data[:size]
+	delete(n.xattrs, capabilityXattr)
 	n.attr.Size = size
 	n.attr.Blocks = (size + 511) / 512
 }
@@ -162,7 +178,7 @@ func (m *memory) ReadDir(ctx context.Context, cred client.Cred, ino proto.InodeI
 	page := client.DirPage{Parent: dir.parent, End: to == len(dir.entries)}
 	for _, e := range dir.entries[from:to] {
 		if attrs {
-			attr := m.inodes[e.Inode].attr
+			attr := m.inodes[e.Inode].stat()
 			e.Attr = &attr
 		}
 		page.Entries = append(page.Entries, e)
@@ -219,7 +235,7 @@ func (m *memory) makeLocked(cred client.Cred, parent proto.InodeID, name string,
 		return client.Attr{}, err
 	}
 	fill(n)
-	return n.attr, nil
+	return n.stat(), nil
 }
 
 func (m *memory) Mkdir(ctx context.Context, cred client.Cred, parent proto.InodeID, name string, mode uint32) (client.Attr, error) {
@@ -243,7 +259,7 @@ func (m *memory) Link(ctx context.Context, cred client.Cred, ino, parent proto.I
 	}
 	n.attr.Nlink++
 	m.enter(dir, name, n)
-	return n.attr, nil
+	return n.stat(), nil
 }
 
 func (m *memory) remove(parent proto.InodeID, name string, isDir bool) error {
@@ -398,7 +414,7 @@ type memFile struct {
 func (f *memFile) Attr() client.Attr {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	return f.n.attr
+	return f.n.stat()
 }
 
 func (f *memFile) KeepCache() bool { return f.flags&unix.O_TRUNC == 0 }

@@ -103,6 +103,7 @@ func fuseOptions(opts *Options) *fuse.MountOptions {
 		Name:                 opts.Subtype,
 		DisableSplice:        true, // answers are bytes in memory: a pipe would be a detour
 		EnableSymlinkCaching: true,
+		EnableAcl:            true,
 		ExtraCapabilities:    capabilities,
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
 		Debug:                opts.Debug,

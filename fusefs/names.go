@@ -18,6 +18,7 @@ func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name stri
 		return status(err)
 	}
 	s.fillEntry(out, &attr, s.backend.CacheTTL())
+	s.notePlain(ctx, &attr)
 	return fuse.OK
 }
 

@@ -389,7 +389,7 @@ func TestXattrSizes(t *testing.T) {
 		status syscall.Errno
 	}{
 		{"user.a", 0, 5, syscall.ERANGE}, {"user.a", 4, 5, syscall.ERANGE}, {"user.a", 5, 5, 0}, {"user.a", 100, 5, 0},
-		{"user.b", 0, 0, 0}, {"user.c", 0, 0, syscall.ENODATA}, {"system.posix_acl_access", 0, 0, syscall.EOPNOTSUPP},
+		{"user.b", 0, 0, 0}, {"user.c", 0, 0, syscall.ENODATA},
 	} {
 		dest := make([]byte, c.room)
 		n, status := f.GetXAttr(nil, &h, c.name, dest)
@@ -452,33 +452,69 @@ func TestWritesTakePrivileges(t *testing.T) {
 	}
 }
 
-func TestNewFilesAreKnownToHaveNoCapabilities(t *testing.T) {
+// What the kernel asks by itself for each inode reaches the master only where
+// there may be something to tell.
+func TestPlainInodesAreKnown(t *testing.T) {
 	f := newFixture(t)
 	now := time.Now()
 	f.now = func() time.Time { return now }
 	node, fh := f.create("a", unix.O_RDWR)
 	h := header(node)
-	get := func(want syscall.Errno, asked int) {
+	get := func(name string, want syscall.Errno, asked int) {
 		t.Helper()
 		f.m.xattrs = 0
-		_, status := f.GetXAttr(nil, &h, capabilityXattr, make([]byte, 10))
-		f.want("get capabilities", status, want)
+		_, status := f.GetXAttr(nil, &h, name, make([]byte, 10))
+		f.want("get "+name, status, want)
 		if f.m.xattrs != asked {
-			t.Errorf("the master was asked %d times, want %d", f.m.xattrs, asked)
+			t.Errorf("%s: the master was asked %d times, want %d", name, f.m.xattrs, asked)
 		}
 	}
-	get(syscall.ENODATA, 0)
+	stat := func() {
+		t.Helper()
+		var out fuse.AttrOut
+		f.want("getattr", f.GetAttr(nil, &fuse.GetAttrIn{InHeader: h}, &out), 0)
+	}
+	const list = "system.posix_acl_access"
+	get(capabilityXattr, syscall.ENODATA, 0) // a new file
+	get(list, syscall.ENODATA, 0)
+	get("user.a", syscall.ENODATA, 1) // its permissions are the master's to check
 	f.write(fh, 0, "x", 0, 0)
-	get(syscall.ENODATA, 0)
 	now = now.Add(time.Second)
-	get(syscall.ENODATA, 1)
-	get(syscall.ENODATA, 0)
-	f.want("set", f.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: h}, capabilityXattr, []byte("caps")), 0)
-	get(0, 1)
-	f.want("remove", f.RemoveXAttr(nil, &h, capabilityXattr), 0)
+	get(list, syscall.ENODATA, 1)
+	stat()
+	get(list, syscall.ENODATA, 0)
+	f.want("set", f.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: h}, list, []byte("list")), 0)
+	get(list, 0, 1)
+	stat()
+	get(list, 0, 1)
+	get(capabilityXattr, syscall.ENODATA, 1)
+	f.want("remove", f.RemoveXAttr(nil, &h, list), 0)
+	stat()
+	get(list, syscall.ENODATA, 0)
+	f.m.inodes[proto.InodeID(node)].xattrs[list] = []byte("list") // by another mount
 	now = now.Add(time.Second)
-	f.m.inodes[proto.InodeID(node)].xattrs[capabilityXattr] = []byte("caps") // by another mount
-	get(0, 1)
+	get(list, 0, 1)
+}
+
+// An answer that was overtaken by an attribute being set does not hide it.
+func TestPlainIsForgottenByWhatWasUnderWay(t *testing.T) {
+	var table plainTable
+	now := time.Now()
+	attr := client.Attr{Inode: 5, Plain: true}
+	asked := table.sets.Load()
+	table.set(5)
+	table.note(asked, &attr, now.Add(time.Second))
+	if table.has(5, now) {
+		t.Error("the answer to an earlier question was remembered")
+	}
+	table.note(table.sets.Load(), &attr, now.Add(time.Second))
+	if !table.has(5, now) || table.has(5, now.Add(time.Second)) || table.has(5+plainSlots, now) {
+		t.Error("a plain inode is to be known for a second, and no other")
+	}
+	table.set(5)
+	if table.has(5, now) {
+		t.Error("it is plain after an attribute was set")
+	}
 }
 
 func TestStatFsAndStatx(t *testing.T) {

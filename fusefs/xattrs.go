@@ -1,20 +1,33 @@
 package fusefs
 
 import (
+	"context"
 	"strings"
 
+	"github.com/distrifs/distrifs/client"
+	"github.com/distrifs/distrifs/proto"
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// isACL tells the names of POSIX access control lists, which are not supported:
-// they are refused without asking the master, for ls -l asks for each file.
-func isACL(name string) bool { return strings.HasPrefix(name, "system.posix_acl_") }
+// Access control lists come and go as extended attributes. The kernel reads them by
+// itself to check permissions, and keeps them as long as it keeps the mode; what
+// setting one does to the mode, and what a new file inherits, is the master's affair.
+
+// askedByKernel tells the names that the kernel asks for by itself.
+func askedByKernel(name string) bool {
+	return name == capabilityXattr || strings.HasPrefix(name, "system.posix_acl_")
+}
+
+// getXattr reads an extended attribute. That a file has none it may know without asking.
+func (s *fileSystem) getXattr(ctx context.Context, cred client.Cred, ino proto.InodeID, name string) ([]byte, error) {
+	if askedByKernel(name) && s.plain.has(ino, s.now()) {
+		return nil, proto.NoAttr
+	}
+	return s.backend.GetXattr(ctx, cred, ino, name)
+}
 
 // GetXAttr implements fuse.RawFileSystem. An empty buffer asks for the size.
 func (s *fileSystem) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	if isACL(name) {
-		return 0, fuse.ENOTSUP
-	}
 	ctx := s.begin(cancel, in)
 	defer ctx.end()
 	value, err := s.getXattr(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name)
@@ -50,24 +63,17 @@ func fill(dest []byte, value string) (uint32, fuse.Status) {
 
 // SetXAttr implements fuse.RawFileSystem.
 func (s *fileSystem) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
-	if isACL(name) {
-		return fuse.ENOTSUP
-	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
 	ino := s.inode(in.NodeId)
 	err := s.backend.SetXattr(ctx, s.cred(&in.Caller, 0), ino, name, value, in.Flags)
-	if name == capabilityXattr {
-		s.incapable.clear(ino)
-	}
-	return s.changed(err)
+	result := s.changed(err)
+	s.plain.set(ino)
+	return result
 }
 
 // RemoveXAttr implements fuse.RawFileSystem.
 func (s *fileSystem) RemoveXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
-	if isACL(name) {
-		return fuse.ENOTSUP
-	}
 	ctx := s.begin(cancel, in)
 	defer ctx.end()
 	return s.changed(s.backend.RemoveXattr(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name))

@@ -18,7 +18,7 @@ func credOf(c *pb.Caller) state.Cred {
 func attrOf(a state.Attr) *pb.Attr {
 	return &pb.Attr{
 		Inode: uint64(a.Inode), Mode: a.Mode, Nlink: a.Nlink, Uid: a.UID, Gid: a.GID, Rdev: a.Rdev,
-		Size: a.Size, Blocks: a.Blocks, Change: a.Change,
+		Size: a.Size, Blocks: a.Blocks, Change: a.Change, Plain: a.Plain,
 		AtimeSec: a.Atime.Sec, AtimeNsec: a.Atime.Nsec, MtimeSec: a.Mtime.Sec, MtimeNsec: a.Mtime.Nsec,
 		CtimeSec: a.Ctime.Sec, CtimeNsec: a.Ctime.Nsec, BtimeSec: a.Btime.Sec, BtimeNsec: a.Btime.Nsec,
 	}

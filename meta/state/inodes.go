@@ -238,7 +238,7 @@ func (t *tables) attr(slot uint32) Attr {
 		Inode: t.inodeID(slot), Mode: uint32(n.mode), Nlink: t.nlink(slot), UID: n.uid, GID: n.gid,
 		Size:  n.size.get(),
 		Atime: w.atime.time(), Mtime: w.mtime.time(), Ctime: w.ctime.time(), Btime: w.btime.time(),
-		Change: t.change(slot),
+		Change: t.change(slot), Plain: t.xattrs(slot) == 0,
 	}
 	switch n.kind() {
 	case typeFile:

@@ -552,6 +552,7 @@ func (m *model) compare() {
 		}
 		want := o.attr
 		want.Inode, want.Change, want.Blocks = o.id, a.Change, a.Blocks
+		want.Plain = len(o.xattrs) == 0
 		if o.isDir() {
 			want.Size = uint64(len(o.names))
 		}

@@ -32,6 +32,7 @@ type Attr struct {
 	Blocks                     uint64 // 512-byte units
 	Atime, Mtime, Ctime, Btime Time
 	Change                     uint64 // raised by every change of the inode
+	Plain                      bool   // no extended attributes; false, as a slot recalls it: perhaps some
 }
 
 // Chunk is a chunk as the log knows it: who may be trusted at which version.

@@ -212,6 +212,7 @@ type Attr struct {
 	BtimeSec      int64                  `protobuf:"varint,15,opt,name=btime_sec,json=btimeSec,proto3" json:"btime_sec,omitempty"`
 	BtimeNsec     uint32                 `protobuf:"varint,16,opt,name=btime_nsec,json=btimeNsec,proto3" json:"btime_nsec,omitempty"`
 	Change        uint64                 `protobuf:"varint,17,opt,name=change,proto3" json:"change,omitempty"` // raised by every change of the inode (statx STATX_CHANGE_COOKIE)
+	Plain         bool                   `protobuf:"varint,18,opt,name=plain,proto3" json:"plain,omitempty"`   // it has no extended attributes; false: it may have some
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -365,6 +366,13 @@ func (x *Attr) GetChange() uint64 {
 	return 0
 }
 
+func (x *Attr) GetPlain() bool {
+	if x != nil {
+		return x.Plain
+	}
+	return false
+}
+
 // Replica is one chunkserver of a chain.
 type Replica struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -512,7 +520,7 @@ const file_common_proto_rawDesc = "" +
 	"\x03uid\x18\x04 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03gid\x18\x05 \x01(\rR\x03gid\x12\x16\n" +
 	"\x06groups\x18\x06 \x03(\rR\x06groups\x12\x14\n" +
-	"\x05umask\x18\a \x01(\rR\x05umask\"\xb2\x03\n" +
+	"\x05umask\x18\a \x01(\rR\x05umask\"\xc8\x03\n" +
 	"\x04Attr\x12\x14\n" +
 	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x14\n" +
@@ -535,7 +543,8 @@ const file_common_proto_rawDesc = "" +
 	"\tbtime_sec\x18\x0f \x01(\x03R\bbtimeSec\x12\x1d\n" +
 	"\n" +
 	"btime_nsec\x18\x10 \x01(\rR\tbtimeNsec\x12\x16\n" +
-	"\x06change\x18\x11 \x01(\x04R\x06change\"7\n" +
+	"\x06change\x18\x11 \x01(\x04R\x06change\x12\x14\n" +
+	"\x05plain\x18\x12 \x01(\bR\x05plain\"7\n" +
 	"\aReplica\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x9c\x01\n" +
