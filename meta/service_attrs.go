@@ -88,9 +88,6 @@ func (m *Master) SetXattr(ctx context.Context, req *pb.SetXattrRequest) (*pb.Att
 		return nil, err
 	}
 	defer leave()
-	if req.Create && req.Replace {
-		return nil, r.fail(proto.Invalid, "create and replace exclude each other")
-	}
 	c := &state.SetXattr{
 		Header: m.header(r), Inode: proto.InodeID(req.Inode), Name: req.Name, Value: req.Value,
 		Create: req.Create, Replace: req.Replace,

@@ -28,6 +28,8 @@
 //   - Ids of inodes and chunks are never used again: a slot that is freed raises its
 //     generation. The version of a chunk only grows (L3).
 //   - Every inode but the root has as many names as its nlink says; a directory has one.
+//   - The permission bits of a mode and an access ACL agree; an ACL that says no more
+//     than the bits is not kept.
 //   - A chunk belongs to exactly one inode and index.
 //   - Only Apply changes anything.
 //

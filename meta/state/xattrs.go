@@ -119,8 +119,11 @@ func (t *tables) checkXattr(slot uint32, name []byte, cred *Cred, mask uint32) p
 		return proto.Invalid
 	}
 	namespace, rest, _ := bytes.Cut(name, []byte{'.'})
-	if len(rest) == 0 {
-		return proto.NotSupported
+	switch string(namespace) {
+	case "user", "security", "trusted":
+		if len(rest) == 0 {
+			return emptyName(name)
+		}
 	}
 	switch string(namespace) {
 	case "user":
@@ -142,6 +145,14 @@ func (t *tables) checkXattr(slot uint32, name []byte, cred *Cred, mask uint32) p
 		return proto.NotSupported
 	}
 	return proto.OK
+}
+
+// emptyName is the answer to a namespace alone: with the dot, and without.
+func emptyName(name []byte) proto.Kind {
+	if bytes.HasSuffix(name, []byte{'.'}) {
+		return proto.Invalid
+	}
+	return proto.NotSupported
 }
 
 // hidden is the answer about an attribute that the caller may not know of.
