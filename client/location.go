@@ -43,6 +43,13 @@ func (l location) silent() bool {
 	return slices.ContainsFunc(l.chain, func(hop pipeline.Hop) bool { return hop.Address == "" })
 }
 
+// serves tells whether what could not be written to old can be written here: at a
+// higher version or in another chunk. Where nothing was sent because a replica was
+// silent, the same version serves when none is.
+func (l location) serves(old location) bool {
+	return l.chunk != old.chunk || l.version > old.version || old.silent() && !l.silent()
+}
+
 func (l location) errSilent(op string) error {
 	return proto.E(proto.ChainBroken, op, "chunk "+l.chunk.String(), "the master does not know where a replica is")
 }

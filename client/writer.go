@@ -363,8 +363,7 @@ func (c *Client) free(r *run) {
 }
 
 // replaceChain finds the location that takes the place of one whose chain
-// failed: the same chunk at a higher version, another chunk, or none. Where nothing
-// was sent because a replica was silent, the same version serves when none is.
+// failed: the same chunk at a higher version, another chunk, or none.
 func (c *Client) replaceChain(p *patience, ino proto.InodeID, index uint64, old location, failure error) (location, error) {
 	kind := proto.KindOf(failure)
 	if kind == proto.NoSpace {
@@ -374,7 +373,7 @@ func (c *Client) replaceChain(p *patience, ino proto.InodeID, index uint64, old 
 	subject := fmt.Sprintf("%s chunk %v version %d", inodeName(ino), old.chunk, old.version)
 	for {
 		loc, err := c.proposeChain(p.ctx, ino, index, old, kind, failure)
-		if err == nil && (loc.chunk != old.chunk || loc.version > old.version || old.silent() && !loc.silent()) {
+		if err == nil && loc.serves(old) {
 			if loc.chunk != 0 {
 				c.locations.put(ino, index, loc)
 			}
@@ -389,12 +388,12 @@ func (c *Client) replaceChain(p *patience, ino proto.InodeID, index uint64, old 
 	}
 }
 
-// proposeChain asks once. Who was refused with a wrong version or has no
-// replica may be behind the times: then the present location comes first.
+// proposeChain asks once. Who was refused with a wrong version, met no replica, or was
+// not told where one is may be behind the times: then the present location comes first.
 func (c *Client) proposeChain(ctx context.Context, ino proto.InodeID, index uint64, old location, kind proto.Kind, failure error) (location, error) {
-	if kind == proto.WrongVersion || kind == proto.NoReplica {
+	if kind == proto.WrongVersion || kind == proto.NoReplica || old.silent() {
 		loc, err := c.locateAfresh(ctx, ino, index)
-		if err != nil || loc.chunk != old.chunk || loc.version > old.version {
+		if err != nil || loc.serves(old) {
 			return loc, err
 		}
 	}
@@ -409,7 +408,8 @@ func (c *Client) proposeChain(ctx context.Context, ino proto.InodeID, index uint
 func (c *Client) reportChainFailure(ctx context.Context, ino proto.InodeID, old location, failure error) (location, error) {
 	var failed []uint32
 	var chain *pipeline.ChainError
-	if errors.As(failure, &chain) && chain.FailedNode != 0 {
+	behind := proto.KindOf(failure) == proto.WrongVersion // it has yet to hear of the version
+	if errors.As(failure, &chain) && chain.FailedNode != 0 && !behind {
 		failed = []uint32{uint32(chain.FailedNode)}
 	}
 	reply, err := ask(ctx, c, c.cred, "report chain failure of", old.chunk.String(), func(ctx context.Context, who *pb.Caller) (*pb.ChunkLocation, error) {

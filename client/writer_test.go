@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/client/clienttest"
+	"github.com/distrifs/distrifs/proto"
 )
 
 // TestFailureOfAnOldVersion: a sync has the chain replaced while frames of the
@@ -67,5 +68,61 @@ func TestSilentReplica(t *testing.T) {
 		if got, synced, _ := cluster.Replica(n, f.Inode(), 0); !bytes.Equal(got, data) || !synced {
 			t.Errorf("node %d: %d bytes, synced %v", n.ID, len(got), synced)
 		}
+	}
+}
+
+// TestNeededSuspect: one broken connection between the only two replicas is a pause.
+func TestNeededSuspect(t *testing.T) { // G7
+	cluster := clienttest.New(t, clienttest.Options{Nodes: 2, Replicas: 2})
+	f := create(t, connect(t, cluster, impatient(5*time.Second)), "/f")
+	mustWrite(t, f, noise(1, 1000), 0)
+	must(t, f.Sync(t.Context()))
+	chain := cluster.Chain(f.Inode(), 0)
+	chain[1].Kill()
+	cluster.Hook(func(method string, _ any, after bool) error {
+		if method == "ReportChainFailure" && !after {
+			chain[1].Start()
+		}
+		return nil
+	})
+	data := noise(2, 1000)
+	mustWrite(t, f, data, 0)
+	must(t, f.Sync(t.Context()))
+	for _, n := range cluster.Nodes {
+		if got, synced, _ := cluster.Replica(n, f.Inode(), 0); !bytes.Equal(got, data) || !synced {
+			t.Errorf("node %d: %d bytes, synced %v", n.ID, len(got), synced)
+		}
+	}
+}
+
+// TestReplicaBehind: who has not heard of the present version is no suspect.
+func TestReplicaBehind(t *testing.T) {
+	cluster := clienttest.New(t, clienttest.Options{})
+	f := create(t, connect(t, cluster, impatient(5*time.Second)), "/f")
+	mustWrite(t, f, noise(1, 1000), 0)
+	must(t, f.Flush(t.Context()))
+	behind := true
+	var mu sync.Mutex
+	cluster.Nodes[1].Hook(func(op string, _ uuid.UUID, _ uint64, _ int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if op == "write" && behind {
+			return proto.WrongVersion
+		}
+		return nil
+	})
+	cluster.Hook(func(method string, _ any, after bool) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if method == "ReportChainFailure" && !after { // brings it forward
+			behind = false
+		}
+		return nil
+	})
+	data := noise(2, 1000)
+	mustWrite(t, f, data, 0)
+	must(t, f.Sync(t.Context()))
+	if chain := cluster.Chain(f.Inode(), 0); len(chain) != 3 {
+		t.Errorf("%d replicas are left of 3", len(chain))
 	}
 }

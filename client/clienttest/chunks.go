@@ -153,8 +153,8 @@ func (c *Cluster) Commit(_ context.Context, r *pb.CommitRequest) (*pb.AttrReply,
 }
 
 // ReportChainFailure puts the survivors, and a fresh node if they are too few,
-// into a chain of a higher version, after making them equal. If nobody is suspected
-// and all are there, the chain stays as it is.
+// into a chain of a higher version, after making them equal. Suspects that are needed
+// and there stay.
 func (c *Cluster) ReportChainFailure(_ context.Context, r *pb.ReportChainFailureRequest) (*pb.ChunkLocation, error) {
 	ch := c.chunks[r.Chunk]
 	if ch == nil {
@@ -163,20 +163,16 @@ func (c *Cluster) ReportChainFailure(_ context.Context, r *pb.ReportChainFailure
 	if ch.version != proto.Version(r.Version) {
 		return c.location(ch), nil
 	}
-	failed := func(n *Node) bool {
-		return !n.alive() || c.silent[n] || slices.Contains(r.Failed, uint32(n.ID))
-	}
-	if !slices.ContainsFunc(ch.chain, failed) {
-		return c.location(ch), nil
-	}
+	there := func(n *Node) bool { return n.alive() && !c.silent[n] }
+	failed := func(n *Node) bool { return !there(n) || slices.Contains(r.Failed, uint32(n.ID)) }
 	survivors := slices.DeleteFunc(slices.Clone(ch.chain), failed)
-	if len(survivors) == 0 {
-		return nil, proto.TooFewReplicas
-	}
 	for _, n := range c.Nodes {
-		if len(survivors) < c.opts.MinReplicas && !failed(n) && !slices.Contains(ch.chain, n) {
+		if len(survivors) > 0 && len(survivors) < c.opts.MinReplicas && !failed(n) && !slices.Contains(ch.chain, n) {
 			survivors = append(survivors, n)
 		}
+	}
+	if len(survivors) < c.opts.MinReplicas {
+		survivors = slices.DeleteFunc(slices.Clone(ch.chain), func(n *Node) bool { return !there(n) })
 	}
 	if len(survivors) < c.opts.MinReplicas {
 		return nil, proto.TooFewReplicas
