@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
+	"runtime"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -184,6 +185,7 @@ func (w *checkpointWriter) flush() {
 	w.write(head)
 	w.write(w.put)
 	w.put = w.put[:0]
+	runtime.Gosched() // a command that waits for a processor goes first (L16)
 }
 
 // end writes the last section and gives the hash.
