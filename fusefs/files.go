@@ -15,8 +15,7 @@ type fileHandle struct {
 	file  file
 	flags uint32 // of the open
 
-	// incapable is set once the file is known to have no capabilities.
-	incapable atomic.Bool
+	incapable atomic.Pointer[incapable] // nil: not known
 }
 
 // Open implements fuse.RawFileSystem.
@@ -27,6 +26,7 @@ func (s *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Ope
 	if in.Flags&fuse.FMODE_EXEC != 0 {
 		cred = privileged // execve needs no permission to read
 	}
+	known := s.nowIncapable()
 	f, err := s.backend.OpenInode(ctx, cred, s.inode(in.NodeId), in.Flags)
 	if err != nil {
 		return status(err)
@@ -34,7 +34,7 @@ func (s *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Ope
 	h := &fileHandle{file: f, flags: in.Flags}
 	if in.Flags&unix.O_TRUNC != 0 {
 		s.changes.Add(1)
-		h.incapable.Store(true) // truncation at the master saw to it
+		h.incapable.Store(known) // truncation at the master saw to it
 		if err := s.killPrivileges(ctx, h, in.Mode&fuse.OPEN_KILL_SUIDGID != 0); err != nil {
 			s.release(h)
 			return status(err)

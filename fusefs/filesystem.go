@@ -28,6 +28,9 @@ type fileSystem struct {
 	told   toldTable
 	plain  plainTable
 
+	// capabilitySets counts how often this mount set the capabilities of a file.
+	capabilitySets atomic.Uint64
+
 	// changes counts what this mount changed, each time after the change and
 	// before its answer: what was read earlier may be outdated then (directories.go).
 	changes atomic.Uint64

@@ -3,6 +3,7 @@ package fusefs
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/distrifs/distrifs/client"
 	"github.com/distrifs/distrifs/proto"
@@ -17,15 +18,34 @@ import (
 // capabilityXattr holds the capabilities of an executable.
 const capabilityXattr = "security.capability"
 
+// incapable is what an open file knows: it had no capabilities when somebody looked.
+type incapable struct {
+	sets  uint64    // fileSystem.capabilitySets then
+	until time.Time // it may be believed, for another mount may set some
+}
+
+// isIncapable tells whether an open file is known to have no capabilities.
+func (s *fileSystem) isIncapable(h *fileHandle) bool {
+	known := h.incapable.Load()
+	return known != nil && known.sets == s.capabilitySets.Load() && s.now().Before(known.until)
+}
+
+// nowIncapable is called before it is made sure that a file has no capabilities;
+// the caller keeps the answer with the open file after that.
+func (s *fileSystem) nowIncapable() *incapable {
+	return &incapable{sets: s.capabilitySets.Load(), until: s.now().Add(s.backend.CacheTTL())}
+}
+
 // killPrivileges comes before bytes are written through a handle. It looks first what
 // there is to take away: that is cheaper than a change which changes nothing.
 func (s *fileSystem) killPrivileges(ctx context.Context, h *fileHandle, setID bool) error {
-	if !setID && h.incapable.Load() {
+	isIncapable := s.isIncapable(h)
+	if !setID && isIncapable {
 		return nil
 	}
-	attr := h.file.Attr()
+	known, attr := s.nowIncapable(), h.file.Attr()
 	set := client.SetAttr{DropSetIDs: setID && hasSetID(attr.Mode)}
-	if !h.incapable.Load() {
+	if !isIncapable {
 		_, err := s.getXattr(ctx, privileged, attr.Inode, capabilityXattr)
 		if err != nil && !errors.Is(err, proto.NoAttr) {
 			return err
@@ -38,7 +58,9 @@ func (s *fileSystem) killPrivileges(ctx context.Context, h *fileHandle, setID bo
 		}
 		s.notifier.drop(s.node(attr.Inode))
 	}
-	h.incapable.Store(true)
+	if !isIncapable {
+		h.incapable.Store(known)
+	}
 	return nil
 }
 

@@ -438,6 +438,21 @@ func TestWritesTakePrivileges(t *testing.T) {
 	arm(0o6755)
 	f.write(open(unix.O_RDWR, fuse.OpenIn{}), 0, "x", 0, fuse.WRITE_KILL_SUIDGID)
 	expect("an unprivileged write", 0o755)
+	fh := open(unix.O_RDWR, fuse.OpenIn{})
+	f.write(fh, 0, "x", 0, 0)
+	in := &fuse.SetXAttrIn{}
+	in.NodeId = node
+	f.want("set capabilities", f.SetXAttr(nil, in, capabilityXattr, []byte("caps")), 0)
+	f.write(fh, 0, "x", 0, 0)
+	expect("a write after this mount gave capabilities", 0o755)
+	arm(0o755)
+	f.write(fh, 0, "x", 0, 0)
+	expect("a write after another mount gave capabilities", 0o755)
+	f.m.xattrs = 0
+	f.write(fh, 0, "x", 0, 0)
+	if f.m.xattrs != 0 {
+		t.Error("the master was asked again at once")
+	}
 	arm(0o6755)
 	open(unix.O_RDWR|unix.O_TRUNC, fuse.OpenIn{Mode: fuse.OPEN_KILL_SUIDGID})
 	expect("an open that truncates", 0o755)

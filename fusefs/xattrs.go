@@ -69,6 +69,9 @@ func (s *fileSystem) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name 
 	err := s.backend.SetXattr(ctx, s.cred(&in.Caller, 0), ino, name, value, in.Flags)
 	result := s.changed(err)
 	s.plain.set(ino)
+	if name == capabilityXattr {
+		s.capabilitySets.Add(1)
+	}
 	return result
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/distrifs/distrifs/meta/acl"
 	"github.com/distrifs/distrifs/proto"
 )
 
@@ -122,6 +123,9 @@ func FuzzApply(f *testing.F) {
 	for _, c := range samples() {
 		f.Add(uint8(c.Op()), c.Encode(nil), uint8(OpReap), (&Reap{Inodes: []proto.InodeID{2, 3}}).Encode(nil))
 	}
+	list := &SetXattr{Inode: 2, Name: []byte(defaultACL), Value: acl.List{owner(7), user(5, 6), owning(5), mask(7), other(0)}.Encode(nil)}
+	inheriting := &Make{Parent: 2, Name: []byte("heir"), Mode: typeDir | 0o770, Umask: 0o077}
+	f.Add(uint8(list.Op()), list.Encode(nil), uint8(inheriting.Op()), inheriting.Encode(nil))
 	f.Fuzz(func(t *testing.T, op1 uint8, p1 []byte, op2 uint8, p2 []byte) {
 		fx := newFixture(t)
 		dir := fx.make(root, top, "d", typeDir|0o777)
