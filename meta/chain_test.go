@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sort"
@@ -237,6 +238,40 @@ func TestTwoRestartsBeforeTheFirstCommit(t *testing.T) {
 			master -> 3: copy version 2 from [1] = ok
 
 			client <- version 2: 1 3`)
+	})
+}
+
+// A copy that takes longer than the writer waits for one answer is not begun anew.
+func TestCopyOutlivesTheReport(t *testing.T) {
+	inCluster(t, 4, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		c.take()
+		chain := c.chainOf(f.Chunk)
+		chain[1].kill()
+		chain[2].kill()
+		for _, n := range c.nodes {
+			n.set(func() { n.copying = 25 * time.Second })
+		}
+		for range 3 {
+			ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
+			reply, err := one.api().ReportChainFailure(ctx, &pb.ReportChainFailureRequest{
+				Caller: one.asks(), Inode: f.Attr.Inode, Chunk: f.Chunk.Chunk, Version: 1, Failed: []uint32{chain[1].id, chain[2].id},
+			})
+			cancel()
+			if err == nil {
+				c.note("client <- version %s", show(reply))
+			}
+		}
+		story(c.t, c.take(), `
+			master -> 1: set version 2 = ok
+
+			master -> 4: copy version 2 from [1] = ok
+
+			client <- version 2: 1 4`)
 	})
 }
 

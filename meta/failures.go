@@ -12,7 +12,7 @@ import (
 	"github.com/distrifs/distrifs/proto/pb"
 )
 
-// chainWithin bounds the work on one report; the client reports again.
+// chainWithin bounds the wait for the work on one report; the client reports again.
 const chainWithin = 20 * time.Second
 
 // ReportChainFailure gives a writer a chain that works in place of one that does not:
@@ -44,25 +44,49 @@ func (m *Master) ReportChainFailure(ctx context.Context, req *pb.ReportChainFail
 	if err != nil {
 		return nil, r.fail(proto.Unavailable, "the chain is being changed; try again")
 	}
-	defer done()
 	c, kind := m.reported(r, req)
 	if kind != proto.OK {
+		done()
 		return nil, r.fail(kind, "")
 	}
 	m.log.Info("chain failure reported", "chunk", id, "version", req.Version, "current", c.Version, "suspects", req.Failed, "by", r.session.client, "reason", req.Reason)
+	type outcome struct {
+		chunk state.Chunk
+		err   error
+	}
+	finished := make(chan outcome, 1)
+	m.loops.Go(func() {
+		defer done()
+		c, err := m.chainFor(c, req)
+		finished <- outcome{c, err}
+	})
+	select {
+	case o := <-finished:
+		if o.err != nil {
+			return nil, r.wrap(o.err)
+		}
+		return m.locate(o.chunk), nil
+	case <-ctx.Done():
+		return nil, r.fail(proto.Unavailable, "the chain is being changed; try again")
+	}
+}
+
+// chainFor carries a report out. It goes on when the reporter has stopped waiting, who
+// will ask again: else a long copy would begin anew with every report. The caller has
+// the chunk to itself.
+func (m *Master) chainFor(c state.Chunk, req *pb.ReportChainFailureRequest) (state.Chunk, error) {
+	ctx, cancel := context.WithTimeout(m.stopping, m.cfg.CopyTimeout)
+	defer cancel()
 	suspects := nodeIDs(req.Failed)
 	outdated := proto.Version(req.Version) < c.Version
 	if outdated {
 		suspects = nil // of a chain that is no more
 	}
-	c, err = m.settle(ctx, c)
+	c, err := m.settle(ctx, c)
 	if err == nil && (!outdated || !m.complete(c)) {
 		c, err = m.replaceChain(ctx, c, suspects)
 	}
-	if err != nil {
-		return nil, r.wrap(err)
-	}
-	return m.locate(c), nil
+	return c, err
 }
 
 // reported finds the chunk of a report, if the reporter may write to it.

@@ -149,6 +149,7 @@ type fakeNode struct {
 	free        uint64
 	refuse      func(*pb.NodeCommand) proto.Kind // of orders; nil: none
 	deaf        bool                             // orders are not answered
+	copying     time.Duration                    // how long a copy takes
 
 	wake   chan struct{}
 	cancel context.CancelFunc // nil: not running
@@ -311,6 +312,12 @@ func (n *fakeNode) report(ctx context.Context, service pb.DataNodesClient) {
 
 // obey carries an order out as a chunkserver does.
 func (n *fakeNode) obey(command *pb.NodeCommand) {
+	n.mu.Lock()
+	copying := n.copying
+	n.mu.Unlock()
+	if command.GetCopy() != nil {
+		time.Sleep(copying)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var id proto.ChunkID
