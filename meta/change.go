@@ -145,6 +145,8 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 	switch c := c.(type) {
 	case *state.Make:
 		m.assignedTo(c.Session, r.Chunks)
+	case *state.MakeUnnamed:
+		m.assignedTo(c.Session, r.Chunks)
 	case *state.AssignChunks:
 		m.assignedTo(c.Session, r.Chunks)
 	case *state.SetChain:

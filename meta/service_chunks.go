@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/distrifs/distrifs/meta/state"
 	"github.com/distrifs/distrifs/proto"
@@ -48,6 +49,17 @@ func (m *Master) locations(ino proto.InodeID, first uint64, count int) (list []*
 	return list, kind
 }
 
+// locationsOverHoles are those of the first count chunks from an index on.
+func (m *Master) locationsOverHoles(ino proto.InodeID, first uint64, count int) (list []*pb.ChunkLocation, kind proto.Kind) {
+	m.machine.read(func(st *state.State) {
+		kind = st.FileChunks(ino, first, math.MaxInt, func(c state.Chunk) bool {
+			list = append(list, m.locate(c))
+			return len(list) < count
+		})
+	})
+	return list, kind
+}
+
 // GetChunkLocation tells where chunks of a file are.
 func (m *Master) GetChunkLocation(_ context.Context, req *pb.GetChunkLocationRequest) (*pb.ChunkLocations, error) {
 	r, err := m.enter(req.Caller, "locate chunks of", inodeName(req.Inode))
@@ -57,7 +69,11 @@ func (m *Master) GetChunkLocation(_ context.Context, req *pb.GetChunkLocationReq
 	if req.Count == 0 || req.Count > maxLocations {
 		return nil, r.fail(proto.Invalid, "count is 1 to 1024")
 	}
-	chunks, kind := m.locations(proto.InodeID(req.Inode), req.First, int(req.Count))
+	find := m.locations
+	if req.OverHoles {
+		find = m.locationsOverHoles
+	}
+	chunks, kind := find(proto.InodeID(req.Inode), req.First, int(req.Count))
 	return &pb.ChunkLocations{Chunks: chunks}, r.fail(kind, "")
 }
 

@@ -44,6 +44,32 @@ func (m *Master) Create(ctx context.Context, req *pb.CreateRequest) (*pb.CreateR
 	return reply, nil
 }
 
+// CreateUnnamed makes a file without a name and opens it.
+func (m *Master) CreateUnnamed(ctx context.Context, req *pb.CreateUnnamedRequest) (*pb.CreateReply, error) {
+	r, leave, err := m.enterChange(ctx, req.Caller, "create without a name", "in "+inodeName(req.Parent))
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	c := &state.MakeUnnamed{
+		Header: m.header(r), Parent: proto.InodeID(req.Parent),
+		Mode: req.Mode & permBits, Umask: req.Caller.GetUmask(), Chain: m.chainAhead(),
+	}
+	result, err := m.change(r, c, func(st *state.State) proto.Kind { return st.Access(c.Parent, r.cred, 2|1) })
+	if err != nil {
+		return nil, err
+	}
+	// It is an orphan that nobody has open for a moment; the reaper looks twice.
+	if kind := m.sessions.opened(r, result.Attr.Inode, forWriting(req.Flags), false); kind != proto.OK {
+		return nil, r.fail(kind, "")
+	}
+	reply := &pb.CreateReply{Attr: attrOf(result.Attr), Created: true}
+	if len(result.Chunks) > 0 {
+		reply.Chunk = m.locate(result.Chunks[0])
+	}
+	return reply, nil
+}
+
 // chainAhead places chunk 0 of a file that is about to be made. Without a place the
 // file is made all the same; the first write will say what is missing.
 func (m *Master) chainAhead() []proto.NodeID {

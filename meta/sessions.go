@@ -274,6 +274,16 @@ func (s *sessions) isOpen(ino proto.InodeID) bool {
 	return s.opens[ino] > 0
 }
 
+// isOpenOnlyBy tells whether nobody but this session has the inode open.
+func (s *sessions) isOpenOnlyBy(one *session, ino proto.InodeID) bool {
+	if !s.complete() {
+		return false
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.opens[ino] == one.opens[ino].count
+}
+
 // attach makes a stream the session's; the one before is told to end.
 func (s *sessions) attach(one *session) (replaced <-chan struct{}) {
 	s.mu.Lock()

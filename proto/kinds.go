@@ -58,6 +58,7 @@ const (
 	Conflict // another one's lock stands in the way
 	Deadlock // the wait for a lock would never end
 	NoLocks  // too many locks, or requests for them
+	NoData   // nothing of that kind at or behind the offset
 	kindCount
 )
 
@@ -111,6 +112,7 @@ var kindTable = [kindCount]kindInfo{
 	NewerFormat:    {"newer format", syscall.EIO, codes.FailedPrecondition},
 	Conflict:       {"locked", syscall.EAGAIN, codes.FailedPrecondition},
 	Deadlock:       {"deadlock", syscall.EDEADLK, codes.FailedPrecondition},
+	NoData:         {"no data", syscall.ENXIO, codes.OutOfRange},
 	NoLocks:        {"no locks available", syscall.ENOLCK, codes.ResourceExhausted},
 }
 

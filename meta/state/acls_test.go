@@ -216,6 +216,11 @@ func TestInheritance(t *testing.T) {
 		} else {
 			f.wantACL(what, r.Inode, defaultACL)
 		}
+		if c.mode&typeMask == typeFile {
+			r := f.ok(&MakeUnnamed{Header: f.header(bob), Parent: dir, Mode: c.mode &^ typeMask, Umask: c.umask})
+			f.wantMode(what+", without a name", r.Inode, c.want)
+			f.wantACL(what+", without a name", r.Inode, accessACL, c.access...)
+		}
 		if r.Attr.Ctime != r.Attr.Btime {
 			t.Errorf("%s: made at %v, changed at %v", what, r.Attr.Btime, r.Attr.Ctime)
 		}

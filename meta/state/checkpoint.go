@@ -28,6 +28,7 @@ import (
 //	3 inodes       in order of slots from 1: u8 form, u32 generation. Form 0: the slot is free.
 //	               Forms 1 and 2 go on: u16 mode, u32 nlink, u32 uid, u32 gid, u32 rdev, u64 size,
 //	               stamp mtime, stamp btime, u64 change, in form 2 also: stamp atime, stamp ctime;
+//	               nlink 65535 is a file that never had a name and may get one;
 //	               form 1 when atime = btime and ctime = mtime
 //	4 free inodes  u32 slot: the next one to be used first. Generation 2^32-1 is never used
 //	5 symlinks     in order of slots: u32 slot, bytes target
@@ -275,7 +276,11 @@ func (w *checkpointWriter) inode(t *tables, slot uint32, n *inode) {
 	w.u8(form)
 	w.u32(n.generation)
 	w.u16(n.mode)
-	w.u32(t.nlink(slot))
+	if n.nlink == unnamed {
+		w.u32(unnamed)
+	} else {
+		w.u32(t.nlink(slot))
+	}
 	w.u32(n.uid)
 	w.u32(n.gid)
 	w.u32(rdev)

@@ -224,9 +224,8 @@ func (s *State) commit(c *Commit) Result {
 		}
 	}
 	for _, id := range c.Chunks {
-		if chunk := s.chunks.mut(id.Slot()); !chunk.committed() {
-			chunk.word |= chunkCommitted
-			s.counts.assigned--
+		if !s.chunks.get(id.Slot()).committed() {
+			s.setCommitted(id.Slot())
 		}
 	}
 	if n := s.inodes.get(slot); c.Size > n.size.get() {

@@ -39,6 +39,8 @@ import (
 //	16 Reap          list of u64 (inodes)
 //	17 DropAssigned  u64 inode, list of u64 (chunks)
 //	18 MakeMasked    like Make, then u32 umask (not 0)
+//	19 Fallocate     header, u64 inode, u64 offset, u64 length, flag tail, u64 size
+//	20 MakeUnnamed   header, u64 parent, u32 mode, u32 umask, list of u32 (chain)
 //
 // An answer that a session's slot keeps:
 //
@@ -387,6 +389,29 @@ func (c *DropAssigned) Encode(dst []byte) []byte {
 	return dst
 }
 
+// Encode appends the payload to dst.
+func (c *Fallocate) Encode(dst []byte) []byte {
+	p := (*put)(&dst)
+	p.header(&c.Header)
+	p.u64(uint64(c.Inode))
+	p.u64(c.Offset)
+	p.u64(c.Length)
+	p.flag(c.Tail)
+	p.u64(c.Size)
+	return dst
+}
+
+// Encode appends the payload to dst.
+func (c *MakeUnnamed) Encode(dst []byte) []byte {
+	p := (*put)(&dst)
+	p.header(&c.Header)
+	p.u64(uint64(c.Parent))
+	p.u32(c.Mode)
+	p.u32(c.Umask)
+	put32s(p, c.Chain)
+	return dst
+}
+
 // Decode reads the payload of a log record back into a command. It keeps nothing of
 // payload. Malformed: payload is not what Encode writes, to the last byte.
 func Decode(op Op, payload []byte) (Command, error) {
@@ -468,6 +493,12 @@ func decodeOfClient(op Op, t *take) Command {
 		return &Commit{
 			Header: t.header(), Inode: t.inode(), Size: t.u64(), Chunks: take64s[proto.ChunkID](t), Mtime: t.time(),
 		}
+	case OpFallocate:
+		return &Fallocate{
+			Header: t.header(), Inode: t.inode(), Offset: t.u64(), Length: t.u64(), Tail: t.flag(), Size: t.u64(),
+		}
+	case OpMakeUnnamed:
+		return &MakeUnnamed{Header: t.header(), Parent: t.inode(), Mode: t.u32(), Umask: t.u32(), Chain: take32s[proto.NodeID](t)}
 	}
 	return nil
 }

@@ -44,6 +44,8 @@ func samples() []Command {
 		&Reap{Inodes: []proto.InodeID{2, 1<<32 | 3}},
 		&DropAssigned{Inode: 2, Chunks: []proto.ChunkID{4, 5}},
 		&Make{Header: h, Parent: 1, Name: []byte("masked"), Mode: 0o040777, Umask: 0o027},
+		&Fallocate{Header: h, Inode: 2, Offset: 1 << 20, Length: 3 << 20, Tail: true, Size: 1 << 41},
+		&MakeUnnamed{Header: h, Parent: 1, Mode: 0o640, Umask: 0o027, Chain: []proto.NodeID{2, 1}},
 	}
 }
 

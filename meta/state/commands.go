@@ -30,6 +30,8 @@ const (
 	OpReap
 	OpDropAssigned
 	OpMakeMasked // a Make with a umask
+	OpFallocate
+	OpMakeUnnamed
 	opEnd
 )
 
@@ -244,6 +246,28 @@ type DropAssigned struct {
 	Chunks []proto.ChunkID
 }
 
+// Fallocate changes what space a regular file has, as fallocate(2) does: committed
+// chunks that lie wholly within a range are taken from the file, which reads zero
+// there from then on, and the size grows. The caller has made the parts of chunks at
+// both ends of the range zero, and what a greater size brings to light.
+type Fallocate struct {
+	Header
+	Inode          proto.InodeID
+	Offset, Length uint64 // bytes of the hole; Length 0: none
+	Tail           bool   // the chunk that the file ends in may go if the hole reaches from its start to the end of the file
+	Size           uint64 // bytes; the size grows to at least this, and never shrinks
+}
+
+// MakeUnnamed makes a regular file that has no name, as O_TMPFILE does: an orphan
+// that, unlike others, Link may give one.
+type MakeUnnamed struct {
+	Header
+	Parent proto.InodeID  // a directory that the caller may make names in
+	Mode   uint32         // permission bits
+	Umask  uint32         // taken off the mode, unless the directory has a default ACL
+	Chain  []proto.NodeID // not empty: assign chunk 0
+}
+
 // Which operation code each command has.
 
 func (*Init) Op() Op         { return OpInit }
@@ -262,6 +286,8 @@ func (*Commit) Op() Op       { return OpCommit }
 func (*SetChain) Op() Op     { return OpSetChain }
 func (*Reap) Op() Op         { return OpReap }
 func (*DropAssigned) Op() Op { return OpDropAssigned }
+func (*Fallocate) Op() Op    { return OpFallocate }
+func (*MakeUnnamed) Op() Op  { return OpMakeUnnamed }
 
 // Op is OpMake, as it was before there was a umask, or OpMakeMasked.
 func (c *Make) Op() Op {

@@ -6,8 +6,9 @@ import "github.com/distrifs/distrifs/proto"
 // (nodeBit and the slot of a fileMap, whose trie orders them by index). So holes
 // cost nothing, wherever the chunks are.
 type fileMap struct {
-	root  uint32
-	count uint32 // of chunks, at least 2
+	root      uint32
+	count     uint32 // of chunks, at least 2
+	committed uint32 // of them
 }
 
 func (m *fileMap) freeLink() *uint32 { return &m.root }
@@ -22,14 +23,32 @@ func (k *chunkKeys) key(slot uint32) uint64 { return k.chunks.get(slot).index() 
 
 func (t *tables) chunkTrie() trie { return trie{&t.arena, (*chunkKeys)(t)} }
 
-func (t *tables) chunkCount(content uint32) uint32 {
+// committedCount is how many chunks of a file are committed.
+func (t *tables) committedCount(content uint32) uint32 {
 	switch {
 	case content == 0:
 		return 0
 	case content&nodeBit == 0:
-		return 1
+		return t.oneIfCommitted(content)
 	default:
-		return t.maps.get(content &^ nodeBit).count
+		return t.maps.get(content &^ nodeBit).committed
+	}
+}
+
+func (t *tables) oneIfCommitted(chunk uint32) uint32 {
+	if t.chunks.get(chunk).committed() {
+		return 1
+	}
+	return 0
+}
+
+// setCommitted makes an assigned chunk part of its file.
+func (t *tables) setCommitted(chunk uint32) {
+	c := t.chunks.mut(chunk)
+	c.word |= chunkCommitted
+	t.counts.assigned--
+	if content := t.inodes.get(c.inode).content; content&nodeBit != 0 {
+		t.maps.mut(content&^nodeBit).committed++
 	}
 }
 
@@ -64,15 +83,16 @@ func (t *tables) attach(inode, chunk uint32, index uint64) {
 		m := t.maps.alloc()
 		n.content = m | nodeBit
 		root := t.chunkTrie().insert(only, index<<indexShift, chunk)
-		*t.maps.mut(m) = fileMap{root: root, count: 2}
+		*t.maps.mut(m) = fileMap{root: root, count: 2, committed: t.oneIfCommitted(only) + t.oneIfCommitted(chunk)}
 	default:
 		m := t.maps.mut(n.content &^ nodeBit)
 		m.root = t.chunkTrie().insert(m.root, index<<indexShift, chunk)
 		m.count++
+		m.committed += t.oneIfCommitted(chunk)
 	}
 }
 
-// detach takes the chunk at an index off its file.
+// detach takes the chunk at an index off its file, before it is freed.
 func (t *tables) detach(inode uint32, index uint64) {
 	n := t.inodes.mut(inode)
 	if n.content&nodeBit == 0 {
@@ -80,7 +100,9 @@ func (t *tables) detach(inode uint32, index uint64) {
 		return
 	}
 	slot := n.content &^ nodeBit
+	chunk := t.chunkAt(n.content, index)
 	m := t.maps.mut(slot)
+	m.committed -= t.oneIfCommitted(chunk)
 	m.root, _ = t.chunkTrie().remove(m.root, index<<indexShift)
 	if m.count--; m.count == 1 {
 		n.content = m.root

@@ -60,7 +60,7 @@ func (s stamp) time() Time {
 type inode struct {
 	generation uint32
 	mode       uint16
-	nlink      uint16 // names; of a directory see there
+	nlink      uint16 // names, or unnamed; of a directory see there
 	uid, gid   uint32
 	content    uint32 // by type: file map, directory, target's blob, rdev
 	cold       uint32 // what few inodes have; 0: none
@@ -73,6 +73,9 @@ type inode struct {
 func (n *inode) freeLink() *uint32 { return &n.content }
 func (n *inode) kind() uint32      { return uint32(n.mode) & typeMask }
 func (n *inode) isDir() bool       { return n.kind() == typeDir }
+
+// unnamed stands in inode.nlink for 0 names of an orphan that may get one still.
+const unnamed = math.MaxUint16
 
 // retired is the generation of slots, of inodes and of chunks, that are never used again.
 const retired = math.MaxUint32
@@ -218,6 +221,9 @@ func (t *tables) nlink(slot uint32) uint32 {
 	if n.isDir() {
 		return t.dirs.get(n.content).nlink
 	}
+	if n.nlink == unnamed {
+		return 0
+	}
 	return uint32(n.nlink)
 }
 
@@ -249,17 +255,6 @@ func (t *tables) attr(slot uint32) Attr {
 		a.Rdev = n.content
 	}
 	return a
-}
-
-// fileBlocks estimates st_blocks: chunks hold data to their end, or to the file's,
-// in whole blocks.
-func (t *tables) fileBlocks(n *inode) uint64 {
-	chunks := uint64(t.chunkCount(n.content))
-	if high := uint64(math.MaxInt64) / t.config.ChunkSize; chunks > high {
-		chunks = high
-	}
-	bytes := min(n.size.get(), chunks*t.config.ChunkSize)
-	return (bytes + proto.BlockSize - 1) / proto.BlockSize * (proto.BlockSize / 512)
 }
 
 // Permissions, as in access(2).

@@ -303,7 +303,7 @@ func (l *loader) loadContent(n *inode, nlink, rdev uint32) {
 	default:
 		l.check(false, "unknown type of an inode")
 	}
-	l.check(nlink <= MaxLinks, "too many names")
+	l.check(nlink <= MaxLinks || nlink == unnamed && n.kind() == typeFile, "too many names")
 	n.nlink = uint16(nlink)
 }
 

@@ -19,6 +19,8 @@ type oracle struct {
 	xattrs map[string]string
 	chunks map[uint64]Chunk
 	dead   bool
+
+	unnamed bool // it never had a name
 }
 
 func (o *oracle) isDir() bool { return o.names != nil }
@@ -106,13 +108,13 @@ func (m *model) step() {
 	m.t.Helper()
 	steps := []func() (Command, proto.Kind){
 		m.make, m.make, m.make, m.link, m.unlink, m.unlink, m.rename, m.rename, m.exchange,
-		m.chmod, m.chown, m.truncate, m.xattr, m.assign, m.commit, m.reap,
+		m.chmod, m.chown, m.truncate, m.xattr, m.assign, m.commit, m.reap, m.fallocate, m.makeUnnamed,
 	}
 	c, want := steps[m.r.IntN(len(steps))]()
 	m.log = append(m.log, c)
 	if r := m.f.Apply(0, c); r.Kind != want {
 		m.t.Fatalf("%T %+v: %v, the oracle says %v", c, c, r.Kind, want)
-	} else if c.Op() == OpMake && want == proto.OK {
+	} else if (c.Op() == OpMake || c.Op() == OpMakeUnnamed) && want == proto.OK {
 		m.all[len(m.all)-1].id = r.Inode
 	}
 }
@@ -234,13 +236,38 @@ func (m *model) link() (Command, proto.Kind) {
 		return c, k
 	case o.isDir():
 		return c, proto.NotPermitted
-	case o.attr.Nlink == 0:
+	case o.attr.Nlink == 0 && !o.unnamed:
 		return c, proto.NotFound
 	}
+	o.unnamed = false
 	o.attr.Nlink++
 	dir.names[name] = o
 	m.mark(c.Now, o)
 	m.modify(c.Now, dir)
+	return c, proto.OK
+}
+
+func (m *model) makeUnnamed() (Command, proto.Kind) {
+	dir := m.dir()
+	c := &MakeUnnamed{Header: m.header(), Parent: dir.id, Mode: 0o2671}
+	switch {
+	case dir.dead:
+		return c, proto.Stale
+	case !dir.permits(c.Cred, 1):
+		return c, proto.Access
+	}
+	if k := canAdd(dir, c.Cred); k != proto.OK {
+		return c, k
+	}
+	o := &oracle{unnamed: true, parent: dir, xattrs: map[string]string{}, chunks: map[uint64]Chunk{}}
+	o.attr = Attr{Mode: typeFile | c.Mode, UID: c.Cred.UID, GID: c.Cred.GID, Atime: c.Now, Mtime: c.Now, Ctime: c.Now, Btime: c.Now}
+	if dir.attr.Mode&modeSetGID != 0 {
+		o.attr.GID = dir.attr.GID
+		if c.Cred.UID != 0 && c.Cred.GID != dir.attr.GID && !slices.Contains(c.Cred.Groups, dir.attr.GID) {
+			o.attr.Mode &^= modeSetGID
+		}
+	}
+	m.all = append(m.all, o)
 	return c, proto.OK
 }
 
@@ -447,6 +474,51 @@ func (m *model) written(o *oracle, h Header) {
 	m.modify(h.Now, o)
 }
 
+func (m *model) fallocate() (Command, proto.Kind) {
+	o := m.pick()
+	c := &Fallocate{
+		Header: m.header(), Inode: o.id, Tail: m.r.IntN(2) == 0,
+		Offset: m.r.Uint64N(6) * testChunk / 2, Length: m.r.Uint64N(9) * testChunk / 2, Size: m.r.Uint64N(8) * 777_777,
+	}
+	switch {
+	case o.dead:
+		return c, proto.Stale
+	case o.isDir():
+		return c, proto.IsDir
+	case o.attr.Mode&typeMask != typeFile:
+		return c, proto.Invalid
+	}
+	end := c.Offset + c.Length
+	for index, chunk := range o.chunks {
+		until := (index + 1) * testChunk
+		if c.Tail && c.Length > 0 && index*testChunk < o.attr.Size {
+			until = min(until, o.attr.Size)
+		}
+		if chunk.Committed && c.Offset <= index*testChunk && until <= end {
+			delete(o.chunks, index)
+		}
+	}
+	o.attr.Size = max(o.attr.Size, c.Size)
+	m.written(o, c.Header)
+	return c, proto.OK
+}
+
+// blocks is st_blocks: what of the file lies in committed chunks. known is false
+// when chunks behind the end of the file are committed, which count a while.
+func (o *oracle) blocks() (blocks uint64, known bool) {
+	held := uint64(0)
+	for index, chunk := range o.chunks {
+		switch {
+		case !chunk.Committed:
+		case index*testChunk >= o.attr.Size:
+			return 0, false
+		default:
+			held += min(testChunk, o.attr.Size-index*testChunk)
+		}
+	}
+	return (held + proto.BlockSize - 1) / proto.BlockSize * (proto.BlockSize / 512), true
+}
+
 func (m *model) xattr() (Command, proto.Kind) {
 	o := m.pick()
 	name := fmt.Sprint("user.", m.r.IntN(4))
@@ -553,6 +625,9 @@ func (m *model) compare() {
 		want := o.attr
 		want.Inode, want.Change, want.Blocks = o.id, a.Change, a.Blocks
 		want.Plain = len(o.xattrs) == 0
+		if blocks, known := o.blocks(); known {
+			want.Blocks = blocks
+		}
 		if o.isDir() {
 			want.Size = uint64(len(o.names))
 		}

@@ -200,6 +200,8 @@ func (s *State) link(c *Link) Result {
 		return Result{Kind: proto.NotPermitted}
 	case n.nlink == 0:
 		return Result{Kind: proto.NotFound}
+	case n.nlink == unnamed:
+		s.adopt(slot)
 	case n.nlink >= MaxLinks:
 		return Result{Kind: proto.TooManyLinks}
 	}

@@ -69,6 +69,8 @@ func (s *State) execute(c Command) Result {
 		return s.reap(c)
 	case *DropAssigned:
 		return s.dropAssigned(c)
+	case *Fallocate:
+		return s.fallocate(c)
 	}
 	return s.executeGrowing(c)
 }
@@ -85,6 +87,8 @@ func (s *State) executeGrowing(c Command) Result {
 		return s.registerNode(c)
 	case *Make:
 		return s.make(c)
+	case *MakeUnnamed:
+		return s.makeUnnamed(c)
 	case *Link:
 		return s.link(c)
 	case *Rename:

@@ -1428,6 +1428,76 @@ func (x *CreateRequest) GetAssign() bool {
 	return false
 }
 
+// CreateUnnamedRequest makes a file without a name and opens it. It goes when it
+// is closed, unless Link gives it a name.
+type CreateUnnamedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Parent        uint64                 `protobuf:"varint,2,opt,name=parent,proto3" json:"parent,omitempty"` // directory that the caller may make names in
+	Mode          uint32                 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`     // permission bits, umask not yet taken off
+	Flags         uint32                 `protobuf:"varint,4,opt,name=flags,proto3" json:"flags,omitempty"`   // open(2) flags
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateUnnamedRequest) Reset() {
+	*x = CreateUnnamedRequest{}
+	mi := &file_master_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateUnnamedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateUnnamedRequest) ProtoMessage() {}
+
+func (x *CreateUnnamedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateUnnamedRequest.ProtoReflect.Descriptor instead.
+func (*CreateUnnamedRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CreateUnnamedRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *CreateUnnamedRequest) GetParent() uint64 {
+	if x != nil {
+		return x.Parent
+	}
+	return 0
+}
+
+func (x *CreateUnnamedRequest) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *CreateUnnamedRequest) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
 type CreateReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
@@ -1439,7 +1509,7 @@ type CreateReply struct {
 
 func (x *CreateReply) Reset() {
 	*x = CreateReply{}
-	mi := &file_master_proto_msgTypes[20]
+	mi := &file_master_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1521,7 @@ func (x *CreateReply) String() string {
 func (*CreateReply) ProtoMessage() {}
 
 func (x *CreateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[20]
+	mi := &file_master_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1534,7 @@ func (x *CreateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReply.ProtoReflect.Descriptor instead.
 func (*CreateReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{20}
+	return file_master_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateReply) GetAttr() *Attr {
@@ -1500,7 +1570,7 @@ type MkdirRequest struct {
 
 func (x *MkdirRequest) Reset() {
 	*x = MkdirRequest{}
-	mi := &file_master_proto_msgTypes[21]
+	mi := &file_master_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +1582,7 @@ func (x *MkdirRequest) String() string {
 func (*MkdirRequest) ProtoMessage() {}
 
 func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[21]
+	mi := &file_master_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +1595,7 @@ func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MkdirRequest.ProtoReflect.Descriptor instead.
 func (*MkdirRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{21}
+	return file_master_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MkdirRequest) GetCaller() *Caller {
@@ -1569,7 +1639,7 @@ type MknodRequest struct {
 
 func (x *MknodRequest) Reset() {
 	*x = MknodRequest{}
-	mi := &file_master_proto_msgTypes[22]
+	mi := &file_master_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1651,7 @@ func (x *MknodRequest) String() string {
 func (*MknodRequest) ProtoMessage() {}
 
 func (x *MknodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[22]
+	mi := &file_master_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1664,7 @@ func (x *MknodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MknodRequest.ProtoReflect.Descriptor instead.
 func (*MknodRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{22}
+	return file_master_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MknodRequest) GetCaller() *Caller {
@@ -1644,7 +1714,7 @@ type SymlinkRequest struct {
 
 func (x *SymlinkRequest) Reset() {
 	*x = SymlinkRequest{}
-	mi := &file_master_proto_msgTypes[23]
+	mi := &file_master_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1726,7 @@ func (x *SymlinkRequest) String() string {
 func (*SymlinkRequest) ProtoMessage() {}
 
 func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[23]
+	mi := &file_master_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1739,7 @@ func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SymlinkRequest.ProtoReflect.Descriptor instead.
 func (*SymlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{23}
+	return file_master_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SymlinkRequest) GetCaller() *Caller {
@@ -1712,7 +1782,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_master_proto_msgTypes[24]
+	mi := &file_master_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1794,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[24]
+	mi := &file_master_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1807,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{24}
+	return file_master_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LinkRequest) GetCaller() *Caller {
@@ -1779,7 +1849,7 @@ type UnlinkRequest struct {
 
 func (x *UnlinkRequest) Reset() {
 	*x = UnlinkRequest{}
-	mi := &file_master_proto_msgTypes[25]
+	mi := &file_master_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1861,7 @@ func (x *UnlinkRequest) String() string {
 func (*UnlinkRequest) ProtoMessage() {}
 
 func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[25]
+	mi := &file_master_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1874,7 @@ func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkRequest.ProtoReflect.Descriptor instead.
 func (*UnlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{25}
+	return file_master_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UnlinkRequest) GetCaller() *Caller {
@@ -1838,7 +1908,7 @@ type UnlinkReply struct {
 
 func (x *UnlinkReply) Reset() {
 	*x = UnlinkReply{}
-	mi := &file_master_proto_msgTypes[26]
+	mi := &file_master_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1920,7 @@ func (x *UnlinkReply) String() string {
 func (*UnlinkReply) ProtoMessage() {}
 
 func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[26]
+	mi := &file_master_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1933,7 @@ func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkReply.ProtoReflect.Descriptor instead.
 func (*UnlinkReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{26}
+	return file_master_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UnlinkReply) GetInode() uint64 {
@@ -1895,7 +1965,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +1977,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +1990,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{27}
+	return file_master_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RenameRequest) GetCaller() *Caller {
@@ -1982,7 +2052,7 @@ type RenameReply struct {
 
 func (x *RenameReply) Reset() {
 	*x = RenameReply{}
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2064,7 @@ func (x *RenameReply) String() string {
 func (*RenameReply) ProtoMessage() {}
 
 func (x *RenameReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2077,7 @@ func (x *RenameReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameReply.ProtoReflect.Descriptor instead.
 func (*RenameReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{28}
+	return file_master_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RenameReply) GetInode() uint64 {
@@ -2035,7 +2105,7 @@ type GetXattrRequest struct {
 
 func (x *GetXattrRequest) Reset() {
 	*x = GetXattrRequest{}
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2117,7 @@ func (x *GetXattrRequest) String() string {
 func (*GetXattrRequest) ProtoMessage() {}
 
 func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2130,7 @@ func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrRequest.ProtoReflect.Descriptor instead.
 func (*GetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{29}
+	return file_master_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetXattrRequest) GetCaller() *Caller {
@@ -2093,7 +2163,7 @@ type GetXattrReply struct {
 
 func (x *GetXattrReply) Reset() {
 	*x = GetXattrReply{}
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2175,7 @@ func (x *GetXattrReply) String() string {
 func (*GetXattrReply) ProtoMessage() {}
 
 func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2188,7 @@ func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrReply.ProtoReflect.Descriptor instead.
 func (*GetXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{30}
+	return file_master_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetXattrReply) GetValue() []byte {
@@ -2137,7 +2207,7 @@ type ListXattrReply struct {
 
 func (x *ListXattrReply) Reset() {
 	*x = ListXattrReply{}
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2219,7 @@ func (x *ListXattrReply) String() string {
 func (*ListXattrReply) ProtoMessage() {}
 
 func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2232,7 @@ func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListXattrReply.ProtoReflect.Descriptor instead.
 func (*ListXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{31}
+	return file_master_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListXattrReply) GetNames() [][]byte {
@@ -2186,7 +2256,7 @@ type SetXattrRequest struct {
 
 func (x *SetXattrRequest) Reset() {
 	*x = SetXattrRequest{}
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2198,7 +2268,7 @@ func (x *SetXattrRequest) String() string {
 func (*SetXattrRequest) ProtoMessage() {}
 
 func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2211,7 +2281,7 @@ func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetXattrRequest.ProtoReflect.Descriptor instead.
 func (*SetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{32}
+	return file_master_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SetXattrRequest) GetCaller() *Caller {
@@ -2267,7 +2337,7 @@ type RemoveXattrRequest struct {
 
 func (x *RemoveXattrRequest) Reset() {
 	*x = RemoveXattrRequest{}
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2279,7 +2349,7 @@ func (x *RemoveXattrRequest) String() string {
 func (*RemoveXattrRequest) ProtoMessage() {}
 
 func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2292,7 +2362,7 @@ func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveXattrRequest.ProtoReflect.Descriptor instead.
 func (*RemoveXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{33}
+	return file_master_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RemoveXattrRequest) GetCaller() *Caller {
@@ -2325,7 +2395,7 @@ type StatFSRequest struct {
 
 func (x *StatFSRequest) Reset() {
 	*x = StatFSRequest{}
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2407,7 @@ func (x *StatFSRequest) String() string {
 func (*StatFSRequest) ProtoMessage() {}
 
 func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2420,7 @@ func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSRequest.ProtoReflect.Descriptor instead.
 func (*StatFSRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{34}
+	return file_master_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StatFSRequest) GetCaller() *Caller {
@@ -2373,7 +2443,7 @@ type StatFSReply struct {
 
 func (x *StatFSReply) Reset() {
 	*x = StatFSReply{}
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2455,7 @@ func (x *StatFSReply) String() string {
 func (*StatFSReply) ProtoMessage() {}
 
 func (x *StatFSReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2468,7 @@ func (x *StatFSReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSReply.ProtoReflect.Descriptor instead.
 func (*StatFSReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{35}
+	return file_master_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StatFSReply) GetTotalBytes() uint64 {
@@ -2441,7 +2511,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2523,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2536,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{36}
+	return file_master_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *OpenRequest) GetCaller() *Caller {
@@ -2507,7 +2577,7 @@ type OpenReply struct {
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2589,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2602,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{37}
+	return file_master_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OpenReply) GetAttr() *Attr {
@@ -2559,7 +2629,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2641,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2654,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{38}
+	return file_master_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReleaseRequest) GetCaller() *Caller {
@@ -2609,7 +2679,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2691,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2704,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{39}
+	return file_master_proto_rawDescGZIP(), []int{40}
 }
 
 // Lock is a lock on a range of bytes. Locks of flock(2) and of fcntl(2) do not see
@@ -2654,7 +2724,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +2736,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +2749,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{40}
+	return file_master_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Lock) GetInode() uint64 {
@@ -2747,7 +2817,7 @@ type SetLockRequest struct {
 
 func (x *SetLockRequest) Reset() {
 	*x = SetLockRequest{}
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +2829,7 @@ func (x *SetLockRequest) String() string {
 func (*SetLockRequest) ProtoMessage() {}
 
 func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +2842,7 @@ func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockRequest.ProtoReflect.Descriptor instead.
 func (*SetLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{41}
+	return file_master_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SetLockRequest) GetCaller() *Caller {
@@ -2813,7 +2883,7 @@ type SetLockReply struct {
 
 func (x *SetLockReply) Reset() {
 	*x = SetLockReply{}
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +2895,7 @@ func (x *SetLockReply) String() string {
 func (*SetLockReply) ProtoMessage() {}
 
 func (x *SetLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +2908,7 @@ func (x *SetLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockReply.ProtoReflect.Descriptor instead.
 func (*SetLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{42}
+	return file_master_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SetLockReply) GetQueued() bool {
@@ -2865,7 +2935,7 @@ type TestLockRequest struct {
 
 func (x *TestLockRequest) Reset() {
 	*x = TestLockRequest{}
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2877,7 +2947,7 @@ func (x *TestLockRequest) String() string {
 func (*TestLockRequest) ProtoMessage() {}
 
 func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2890,7 +2960,7 @@ func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockRequest.ProtoReflect.Descriptor instead.
 func (*TestLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{43}
+	return file_master_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TestLockRequest) GetCaller() *Caller {
@@ -2918,7 +2988,7 @@ type TestLockReply struct {
 
 func (x *TestLockReply) Reset() {
 	*x = TestLockReply{}
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2930,7 +3000,7 @@ func (x *TestLockReply) String() string {
 func (*TestLockReply) ProtoMessage() {}
 
 func (x *TestLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2943,7 +3013,7 @@ func (x *TestLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockReply.ProtoReflect.Descriptor instead.
 func (*TestLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{44}
+	return file_master_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TestLockReply) GetConflict() bool {
@@ -2971,15 +3041,16 @@ type GetChunkLocationRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
 	Inode         uint64                 `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
-	First         uint64                 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"` // chunk index
-	Count         uint32                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"` // 1 to 1024
+	First         uint64                 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`                          // chunk index
+	Count         uint32                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`                          // 1 to 1024
+	OverHoles     bool                   `protobuf:"varint,5,opt,name=over_holes,json=overHoles,proto3" json:"over_holes,omitempty"` // count chunks, however far apart, rather than indexes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetChunkLocationRequest) Reset() {
 	*x = GetChunkLocationRequest{}
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3062,7 @@ func (x *GetChunkLocationRequest) String() string {
 func (*GetChunkLocationRequest) ProtoMessage() {}
 
 func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3004,7 +3075,7 @@ func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunkLocationRequest.ProtoReflect.Descriptor instead.
 func (*GetChunkLocationRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{45}
+	return file_master_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetChunkLocationRequest) GetCaller() *Caller {
@@ -3035,6 +3106,13 @@ func (x *GetChunkLocationRequest) GetCount() uint32 {
 	return 0
 }
 
+func (x *GetChunkLocationRequest) GetOverHoles() bool {
+	if x != nil {
+		return x.OverHoles
+	}
+	return false
+}
+
 // ChunkLocations are in order of index; holes are left out.
 type ChunkLocations struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3045,7 +3123,7 @@ type ChunkLocations struct {
 
 func (x *ChunkLocations) Reset() {
 	*x = ChunkLocations{}
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3057,7 +3135,7 @@ func (x *ChunkLocations) String() string {
 func (*ChunkLocations) ProtoMessage() {}
 
 func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3070,7 +3148,7 @@ func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkLocations.ProtoReflect.Descriptor instead.
 func (*ChunkLocations) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{46}
+	return file_master_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ChunkLocations) GetChunks() []*ChunkLocation {
@@ -3094,7 +3172,7 @@ type AssignChunkRequest struct {
 
 func (x *AssignChunkRequest) Reset() {
 	*x = AssignChunkRequest{}
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +3184,7 @@ func (x *AssignChunkRequest) String() string {
 func (*AssignChunkRequest) ProtoMessage() {}
 
 func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +3197,7 @@ func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignChunkRequest.ProtoReflect.Descriptor instead.
 func (*AssignChunkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{47}
+	return file_master_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AssignChunkRequest) GetCaller() *Caller {
@@ -3165,7 +3243,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3177,7 +3255,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3190,7 +3268,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{48}
+	return file_master_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CommitRequest) GetCaller() *Caller {
@@ -3228,6 +3306,95 @@ func (x *CommitRequest) GetMtime() *TimeChange {
 	return nil
 }
 
+// FallocateRequest changes what space a file has. As a hole the range reads zero
+// afterwards: the caller has made the parts of chunks at both its ends zero, and the
+// chunks wholly within it are taken from the file. Otherwise the range is to be
+// allocated: NoSpace unless there is room for what of it is not held yet. Nothing is
+// set aside.
+type FallocateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Inode         uint64                 `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
+	Offset        uint64                 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Length        uint64                 `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"`
+	Hole          bool                   `protobuf:"varint,5,opt,name=hole,proto3" json:"hole,omitempty"`
+	Size          uint64                 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"` // the size grows to at least this; 0: unchanged
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FallocateRequest) Reset() {
+	*x = FallocateRequest{}
+	mi := &file_master_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FallocateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FallocateRequest) ProtoMessage() {}
+
+func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FallocateRequest.ProtoReflect.Descriptor instead.
+func (*FallocateRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *FallocateRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *FallocateRequest) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *FallocateRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *FallocateRequest) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *FallocateRequest) GetHole() bool {
+	if x != nil {
+		return x.Hole
+	}
+	return false
+}
+
+func (x *FallocateRequest) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 // ReportChainFailureRequest asks for a chain that works in place of one that
 // does not. The answer has a higher version, which the survivors know already.
 type ReportChainFailureRequest struct {
@@ -3244,7 +3411,7 @@ type ReportChainFailureRequest struct {
 
 func (x *ReportChainFailureRequest) Reset() {
 	*x = ReportChainFailureRequest{}
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +3423,7 @@ func (x *ReportChainFailureRequest) String() string {
 func (*ReportChainFailureRequest) ProtoMessage() {}
 
 func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3269,7 +3436,7 @@ func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportChainFailureRequest.ProtoReflect.Descriptor instead.
 func (*ReportChainFailureRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{49}
+	return file_master_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReportChainFailureRequest) GetCaller() *Caller {
@@ -3327,7 +3494,7 @@ type ReportCorruptRequest struct {
 
 func (x *ReportCorruptRequest) Reset() {
 	*x = ReportCorruptRequest{}
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3339,7 +3506,7 @@ func (x *ReportCorruptRequest) String() string {
 func (*ReportCorruptRequest) ProtoMessage() {}
 
 func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3352,7 +3519,7 @@ func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptRequest.ProtoReflect.Descriptor instead.
 func (*ReportCorruptRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{50}
+	return file_master_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReportCorruptRequest) GetCaller() *Caller {
@@ -3398,7 +3565,7 @@ type ReportCorruptReply struct {
 
 func (x *ReportCorruptReply) Reset() {
 	*x = ReportCorruptReply{}
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3410,7 +3577,7 @@ func (x *ReportCorruptReply) String() string {
 func (*ReportCorruptReply) ProtoMessage() {}
 
 func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3423,7 +3590,7 @@ func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptReply.ProtoReflect.Descriptor instead.
 func (*ReportCorruptReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{51}
+	return file_master_proto_rawDescGZIP(), []int{53}
 }
 
 type StatusRequest struct {
@@ -3434,7 +3601,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3446,7 +3613,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3459,7 +3626,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{52}
+	return file_master_proto_rawDescGZIP(), []int{54}
 }
 
 type StatusReply struct {
@@ -3490,7 +3657,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3669,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3682,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{53}
+	return file_master_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -3675,7 +3842,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3687,7 +3854,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3700,7 +3867,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{54}
+	return file_master_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *NodeStatus) GetNode() uint32 {
@@ -3780,7 +3947,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3792,7 +3959,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3805,7 +3972,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{55}
+	return file_master_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -3862,7 +4029,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3874,7 +4041,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3887,7 +4054,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{56}
+	return file_master_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -3930,7 +4097,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3942,7 +4109,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3955,7 +4122,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{57}
+	return file_master_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -4093,7 +4260,12 @@ const file_master_proto_rawDesc = "" +
 	"\btruncate\x18\x06 \x01(\bR\btruncate\x12\x12\n" +
 	"\x04open\x18\a \x01(\bR\x04open\x12\x14\n" +
 	"\x05flags\x18\b \x01(\rR\x05flags\x12\x16\n" +
-	"\x06assign\x18\t \x01(\bR\x06assign\"z\n" +
+	"\x06assign\x18\t \x01(\bR\x06assign\"\x82\x01\n" +
+	"\x14CreateUnnamedRequest\x12(\n" +
+	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
+	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode\x12\x14\n" +
+	"\x05flags\x18\x04 \x01(\rR\x05flags\"z\n" +
 	"\vCreateReply\x12\"\n" +
 	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\x12-\n" +
@@ -4202,12 +4374,14 @@ const file_master_proto_rawDesc = "" +
 	"\rTestLockReply\x12\x1a\n" +
 	"\bconflict\x18\x01 \x01(\bR\bconflict\x12\"\n" +
 	"\x04lock\x18\x02 \x01(\v2\x0e.distrifs.LockR\x04lock\x12\x18\n" +
-	"\aforeign\x18\x03 \x01(\bR\aforeign\"\x85\x01\n" +
+	"\aforeign\x18\x03 \x01(\bR\aforeign\"\xa4\x01\n" +
 	"\x17GetChunkLocationRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x14\n" +
-	"\x05count\x18\x04 \x01(\rR\x05count\"A\n" +
+	"\x05count\x18\x04 \x01(\rR\x05count\x12\x1d\n" +
+	"\n" +
+	"over_holes\x18\x05 \x01(\bR\toverHoles\"A\n" +
 	"\x0eChunkLocations\x12/\n" +
 	"\x06chunks\x18\x01 \x03(\v2\x17.distrifs.ChunkLocationR\x06chunks\"\x80\x01\n" +
 	"\x12AssignChunkRequest\x12(\n" +
@@ -4220,7 +4394,14 @@ const file_master_proto_rawDesc = "" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x16\n" +
 	"\x06chunks\x18\x04 \x03(\x04R\x06chunks\x12*\n" +
-	"\x05mtime\x18\x05 \x01(\v2\x14.distrifs.TimeChangeR\x05mtime\"\xbb\x01\n" +
+	"\x05mtime\x18\x05 \x01(\v2\x14.distrifs.TimeChangeR\x05mtime\"\xaa\x01\n" +
+	"\x10FallocateRequest\x12(\n" +
+	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
+	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06length\x18\x04 \x01(\x04R\x06length\x12\x12\n" +
+	"\x04hole\x18\x05 \x01(\bR\x04hole\x12\x12\n" +
+	"\x04size\x18\x06 \x01(\x04R\x04size\"\xbb\x01\n" +
 	"\x19ReportChainFailureRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x14\n" +
@@ -4298,7 +4479,7 @@ const file_master_proto_rawDesc = "" +
 	"\bLockMode\x12\r\n" +
 	"\tLOCK_NONE\x10\x00\x12\x0f\n" +
 	"\vLOCK_SHARED\x10\x01\x12\x12\n" +
-	"\x0eLOCK_EXCLUSIVE\x10\x022\x87\x0e\n" +
+	"\x0eLOCK_EXCLUSIVE\x10\x022\x8d\x0f\n" +
 	"\x06Master\x12?\n" +
 	"\aSession\x12\x18.distrifs.SessionRequest\x1a\x16.distrifs.SessionEvent(\x010\x01\x126\n" +
 	"\x06Lookup\x12\x17.distrifs.LookupRequest\x1a\x13.distrifs.AttrReply\x128\n" +
@@ -4306,7 +4487,8 @@ const file_master_proto_rawDesc = "" +
 	"\aSetAttr\x12\x18.distrifs.SetAttrRequest\x1a\x13.distrifs.AttrReply\x12;\n" +
 	"\aReadDir\x12\x18.distrifs.ReadDirRequest\x1a\x16.distrifs.ReadDirReply\x12>\n" +
 	"\bReadLink\x12\x19.distrifs.ReadLinkRequest\x1a\x17.distrifs.ReadLinkReply\x128\n" +
-	"\x06Create\x12\x17.distrifs.CreateRequest\x1a\x15.distrifs.CreateReply\x124\n" +
+	"\x06Create\x12\x17.distrifs.CreateRequest\x1a\x15.distrifs.CreateReply\x12F\n" +
+	"\rCreateUnnamed\x12\x1e.distrifs.CreateUnnamedRequest\x1a\x15.distrifs.CreateReply\x124\n" +
 	"\x05Mkdir\x12\x16.distrifs.MkdirRequest\x1a\x13.distrifs.AttrReply\x124\n" +
 	"\x05Mknod\x12\x16.distrifs.MknodRequest\x1a\x13.distrifs.AttrReply\x128\n" +
 	"\aSymlink\x12\x18.distrifs.SymlinkRequest\x1a\x13.distrifs.AttrReply\x122\n" +
@@ -4325,7 +4507,8 @@ const file_master_proto_rawDesc = "" +
 	"\bTestLock\x12\x19.distrifs.TestLockRequest\x1a\x17.distrifs.TestLockReply\x12O\n" +
 	"\x10GetChunkLocation\x12!.distrifs.GetChunkLocationRequest\x1a\x18.distrifs.ChunkLocations\x12E\n" +
 	"\vAssignChunk\x12\x1c.distrifs.AssignChunkRequest\x1a\x18.distrifs.ChunkLocations\x126\n" +
-	"\x06Commit\x12\x17.distrifs.CommitRequest\x1a\x13.distrifs.AttrReply\x12R\n" +
+	"\x06Commit\x12\x17.distrifs.CommitRequest\x1a\x13.distrifs.AttrReply\x12<\n" +
+	"\tFallocate\x12\x1a.distrifs.FallocateRequest\x1a\x13.distrifs.AttrReply\x12R\n" +
 	"\x12ReportChainFailure\x12#.distrifs.ReportChainFailureRequest\x1a\x17.distrifs.ChunkLocation\x12M\n" +
 	"\rReportCorrupt\x12\x1e.distrifs.ReportCorruptRequest\x1a\x1c.distrifs.ReportCorruptReply\x128\n" +
 	"\x06Status\x12\x17.distrifs.StatusRequest\x1a\x15.distrifs.StatusReplyB'Z%github.com/distrifs/distrifs/proto/pbb\x06proto3"
@@ -4343,7 +4526,7 @@ func file_master_proto_rawDescGZIP() []byte {
 }
 
 var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_master_proto_goTypes = []any{
 	(LockMode)(0),                     // 0: distrifs.LockMode
 	(*SessionRequest)(nil),            // 1: distrifs.SessionRequest
@@ -4366,166 +4549,174 @@ var file_master_proto_goTypes = []any{
 	(*ReadLinkRequest)(nil),           // 18: distrifs.ReadLinkRequest
 	(*ReadLinkReply)(nil),             // 19: distrifs.ReadLinkReply
 	(*CreateRequest)(nil),             // 20: distrifs.CreateRequest
-	(*CreateReply)(nil),               // 21: distrifs.CreateReply
-	(*MkdirRequest)(nil),              // 22: distrifs.MkdirRequest
-	(*MknodRequest)(nil),              // 23: distrifs.MknodRequest
-	(*SymlinkRequest)(nil),            // 24: distrifs.SymlinkRequest
-	(*LinkRequest)(nil),               // 25: distrifs.LinkRequest
-	(*UnlinkRequest)(nil),             // 26: distrifs.UnlinkRequest
-	(*UnlinkReply)(nil),               // 27: distrifs.UnlinkReply
-	(*RenameRequest)(nil),             // 28: distrifs.RenameRequest
-	(*RenameReply)(nil),               // 29: distrifs.RenameReply
-	(*GetXattrRequest)(nil),           // 30: distrifs.GetXattrRequest
-	(*GetXattrReply)(nil),             // 31: distrifs.GetXattrReply
-	(*ListXattrReply)(nil),            // 32: distrifs.ListXattrReply
-	(*SetXattrRequest)(nil),           // 33: distrifs.SetXattrRequest
-	(*RemoveXattrRequest)(nil),        // 34: distrifs.RemoveXattrRequest
-	(*StatFSRequest)(nil),             // 35: distrifs.StatFSRequest
-	(*StatFSReply)(nil),               // 36: distrifs.StatFSReply
-	(*OpenRequest)(nil),               // 37: distrifs.OpenRequest
-	(*OpenReply)(nil),                 // 38: distrifs.OpenReply
-	(*ReleaseRequest)(nil),            // 39: distrifs.ReleaseRequest
-	(*ReleaseReply)(nil),              // 40: distrifs.ReleaseReply
-	(*Lock)(nil),                      // 41: distrifs.Lock
-	(*SetLockRequest)(nil),            // 42: distrifs.SetLockRequest
-	(*SetLockReply)(nil),              // 43: distrifs.SetLockReply
-	(*TestLockRequest)(nil),           // 44: distrifs.TestLockRequest
-	(*TestLockReply)(nil),             // 45: distrifs.TestLockReply
-	(*GetChunkLocationRequest)(nil),   // 46: distrifs.GetChunkLocationRequest
-	(*ChunkLocations)(nil),            // 47: distrifs.ChunkLocations
-	(*AssignChunkRequest)(nil),        // 48: distrifs.AssignChunkRequest
-	(*CommitRequest)(nil),             // 49: distrifs.CommitRequest
-	(*ReportChainFailureRequest)(nil), // 50: distrifs.ReportChainFailureRequest
-	(*ReportCorruptRequest)(nil),      // 51: distrifs.ReportCorruptRequest
-	(*ReportCorruptReply)(nil),        // 52: distrifs.ReportCorruptReply
-	(*StatusRequest)(nil),             // 53: distrifs.StatusRequest
-	(*StatusReply)(nil),               // 54: distrifs.StatusReply
-	(*NodeStatus)(nil),                // 55: distrifs.NodeStatus
-	(*ChunkStatus)(nil),               // 56: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 57: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 58: distrifs.DiskStatus
-	(*Caller)(nil),                    // 59: distrifs.Caller
-	(*Attr)(nil),                      // 60: distrifs.Attr
-	(*ChunkLocation)(nil),             // 61: distrifs.ChunkLocation
+	(*CreateUnnamedRequest)(nil),      // 21: distrifs.CreateUnnamedRequest
+	(*CreateReply)(nil),               // 22: distrifs.CreateReply
+	(*MkdirRequest)(nil),              // 23: distrifs.MkdirRequest
+	(*MknodRequest)(nil),              // 24: distrifs.MknodRequest
+	(*SymlinkRequest)(nil),            // 25: distrifs.SymlinkRequest
+	(*LinkRequest)(nil),               // 26: distrifs.LinkRequest
+	(*UnlinkRequest)(nil),             // 27: distrifs.UnlinkRequest
+	(*UnlinkReply)(nil),               // 28: distrifs.UnlinkReply
+	(*RenameRequest)(nil),             // 29: distrifs.RenameRequest
+	(*RenameReply)(nil),               // 30: distrifs.RenameReply
+	(*GetXattrRequest)(nil),           // 31: distrifs.GetXattrRequest
+	(*GetXattrReply)(nil),             // 32: distrifs.GetXattrReply
+	(*ListXattrReply)(nil),            // 33: distrifs.ListXattrReply
+	(*SetXattrRequest)(nil),           // 34: distrifs.SetXattrRequest
+	(*RemoveXattrRequest)(nil),        // 35: distrifs.RemoveXattrRequest
+	(*StatFSRequest)(nil),             // 36: distrifs.StatFSRequest
+	(*StatFSReply)(nil),               // 37: distrifs.StatFSReply
+	(*OpenRequest)(nil),               // 38: distrifs.OpenRequest
+	(*OpenReply)(nil),                 // 39: distrifs.OpenReply
+	(*ReleaseRequest)(nil),            // 40: distrifs.ReleaseRequest
+	(*ReleaseReply)(nil),              // 41: distrifs.ReleaseReply
+	(*Lock)(nil),                      // 42: distrifs.Lock
+	(*SetLockRequest)(nil),            // 43: distrifs.SetLockRequest
+	(*SetLockReply)(nil),              // 44: distrifs.SetLockReply
+	(*TestLockRequest)(nil),           // 45: distrifs.TestLockRequest
+	(*TestLockReply)(nil),             // 46: distrifs.TestLockReply
+	(*GetChunkLocationRequest)(nil),   // 47: distrifs.GetChunkLocationRequest
+	(*ChunkLocations)(nil),            // 48: distrifs.ChunkLocations
+	(*AssignChunkRequest)(nil),        // 49: distrifs.AssignChunkRequest
+	(*CommitRequest)(nil),             // 50: distrifs.CommitRequest
+	(*FallocateRequest)(nil),          // 51: distrifs.FallocateRequest
+	(*ReportChainFailureRequest)(nil), // 52: distrifs.ReportChainFailureRequest
+	(*ReportCorruptRequest)(nil),      // 53: distrifs.ReportCorruptRequest
+	(*ReportCorruptReply)(nil),        // 54: distrifs.ReportCorruptReply
+	(*StatusRequest)(nil),             // 55: distrifs.StatusRequest
+	(*StatusReply)(nil),               // 56: distrifs.StatusReply
+	(*NodeStatus)(nil),                // 57: distrifs.NodeStatus
+	(*ChunkStatus)(nil),               // 58: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 59: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 60: distrifs.DiskStatus
+	(*Caller)(nil),                    // 61: distrifs.Caller
+	(*Attr)(nil),                      // 62: distrifs.Attr
+	(*ChunkLocation)(nil),             // 63: distrifs.ChunkLocation
 }
 var file_master_proto_depIdxs = []int32{
 	2,  // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
 	4,  // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
 	3,  // 2: distrifs.Hello.open:type_name -> distrifs.OpenCount
-	41, // 3: distrifs.Hello.locks:type_name -> distrifs.Lock
+	42, // 3: distrifs.Hello.locks:type_name -> distrifs.Lock
 	6,  // 4: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
 	7,  // 5: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
 	8,  // 6: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
 	9,  // 7: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
-	59, // 8: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	59, // 9: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	60, // 10: distrifs.AttrReply.attr:type_name -> distrifs.Attr
-	59, // 11: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	61, // 8: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	61, // 9: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	62, // 10: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	61, // 11: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
 	14, // 12: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
 	14, // 13: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	59, // 14: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	61, // 14: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
 	17, // 15: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
-	60, // 16: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	59, // 17: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
-	59, // 18: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	60, // 19: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	61, // 20: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
-	59, // 21: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	59, // 22: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	59, // 23: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	59, // 24: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	59, // 25: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	59, // 26: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	59, // 27: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	59, // 28: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	59, // 29: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	59, // 30: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	59, // 31: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	60, // 32: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	61, // 33: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
-	59, // 34: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
-	3,  // 35: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
-	0,  // 36: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	59, // 37: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
-	41, // 38: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	60, // 39: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	59, // 40: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
-	41, // 41: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
-	41, // 42: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	59, // 43: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	61, // 44: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	59, // 45: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	59, // 46: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	14, // 47: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	59, // 48: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	59, // 49: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	55, // 50: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	56, // 51: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	57, // 52: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	58, // 53: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	1,  // 54: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	10, // 55: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	11, // 56: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	13, // 57: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	15, // 58: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	18, // 59: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	20, // 60: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	22, // 61: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	23, // 62: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	24, // 63: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	25, // 64: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	26, // 65: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	26, // 66: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	28, // 67: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	30, // 68: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	11, // 69: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	33, // 70: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	34, // 71: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	35, // 72: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	37, // 73: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	39, // 74: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	42, // 75: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	44, // 76: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	46, // 77: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	48, // 78: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	49, // 79: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	50, // 80: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	51, // 81: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	53, // 82: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	5,  // 83: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	12, // 84: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	12, // 85: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	12, // 86: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	16, // 87: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	19, // 88: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	21, // 89: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	12, // 90: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	12, // 91: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	12, // 92: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	12, // 93: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	27, // 94: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	27, // 95: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	29, // 96: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	31, // 97: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	32, // 98: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	12, // 99: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	12, // 100: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	36, // 101: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	38, // 102: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	40, // 103: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	43, // 104: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	45, // 105: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	47, // 106: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	47, // 107: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	12, // 108: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	61, // 109: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	52, // 110: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	54, // 111: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	83, // [83:112] is the sub-list for method output_type
-	54, // [54:83] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	62, // 16: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	61, // 17: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	61, // 18: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	61, // 19: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	62, // 20: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	63, // 21: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	61, // 22: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	61, // 23: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	61, // 24: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	61, // 25: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	61, // 26: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	61, // 27: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	61, // 28: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	61, // 29: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	61, // 30: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	61, // 31: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	61, // 32: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	62, // 33: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	63, // 34: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	61, // 35: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	3,  // 36: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
+	0,  // 37: distrifs.Lock.mode:type_name -> distrifs.LockMode
+	61, // 38: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	42, // 39: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
+	62, // 40: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	61, // 41: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	42, // 42: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	42, // 43: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	61, // 44: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	63, // 45: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	61, // 46: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	61, // 47: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	14, // 48: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	61, // 49: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	61, // 50: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	61, // 51: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	57, // 52: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	58, // 53: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	59, // 54: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	60, // 55: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	1,  // 56: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	10, // 57: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	11, // 58: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	13, // 59: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	15, // 60: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	18, // 61: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	20, // 62: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	21, // 63: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	23, // 64: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	24, // 65: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	25, // 66: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	26, // 67: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	27, // 68: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	27, // 69: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	29, // 70: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	31, // 71: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	11, // 72: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	34, // 73: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	35, // 74: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	36, // 75: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	38, // 76: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	40, // 77: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	43, // 78: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	45, // 79: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	47, // 80: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	49, // 81: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	50, // 82: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	51, // 83: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	52, // 84: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	53, // 85: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	55, // 86: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	5,  // 87: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	12, // 88: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	12, // 89: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	12, // 90: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	16, // 91: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	19, // 92: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	22, // 93: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	22, // 94: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	12, // 95: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	12, // 96: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	12, // 97: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	12, // 98: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	28, // 99: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	28, // 100: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	30, // 101: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	32, // 102: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	33, // 103: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	12, // 104: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	12, // 105: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	37, // 106: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	39, // 107: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	41, // 108: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	44, // 109: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	46, // 110: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	48, // 111: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	48, // 112: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	12, // 113: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	12, // 114: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	63, // 115: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	54, // 116: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	56, // 117: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	87, // [87:118] is the sub-list for method output_type
+	56, // [56:87] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -4551,7 +4742,7 @@ func file_master_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   58,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	Master_ReadDir_FullMethodName            = "/distrifs.Master/ReadDir"
 	Master_ReadLink_FullMethodName           = "/distrifs.Master/ReadLink"
 	Master_Create_FullMethodName             = "/distrifs.Master/Create"
+	Master_CreateUnnamed_FullMethodName      = "/distrifs.Master/CreateUnnamed"
 	Master_Mkdir_FullMethodName              = "/distrifs.Master/Mkdir"
 	Master_Mknod_FullMethodName              = "/distrifs.Master/Mknod"
 	Master_Symlink_FullMethodName            = "/distrifs.Master/Symlink"
@@ -47,6 +48,7 @@ const (
 	Master_GetChunkLocation_FullMethodName   = "/distrifs.Master/GetChunkLocation"
 	Master_AssignChunk_FullMethodName        = "/distrifs.Master/AssignChunk"
 	Master_Commit_FullMethodName             = "/distrifs.Master/Commit"
+	Master_Fallocate_FullMethodName          = "/distrifs.Master/Fallocate"
 	Master_ReportChainFailure_FullMethodName = "/distrifs.Master/ReportChainFailure"
 	Master_ReportCorrupt_FullMethodName      = "/distrifs.Master/ReportCorrupt"
 	Master_Status_FullMethodName             = "/distrifs.Master/Status"
@@ -68,6 +70,7 @@ type MasterClient interface {
 	ReadDir(ctx context.Context, in *ReadDirRequest, opts ...grpc.CallOption) (*ReadDirReply, error)
 	ReadLink(ctx context.Context, in *ReadLinkRequest, opts ...grpc.CallOption) (*ReadLinkReply, error)
 	Create(ctx context.Context, in *CreateRequest, opts ...grpc.CallOption) (*CreateReply, error)
+	CreateUnnamed(ctx context.Context, in *CreateUnnamedRequest, opts ...grpc.CallOption) (*CreateReply, error)
 	Mkdir(ctx context.Context, in *MkdirRequest, opts ...grpc.CallOption) (*AttrReply, error)
 	Mknod(ctx context.Context, in *MknodRequest, opts ...grpc.CallOption) (*AttrReply, error)
 	Symlink(ctx context.Context, in *SymlinkRequest, opts ...grpc.CallOption) (*AttrReply, error)
@@ -92,6 +95,7 @@ type MasterClient interface {
 	GetChunkLocation(ctx context.Context, in *GetChunkLocationRequest, opts ...grpc.CallOption) (*ChunkLocations, error)
 	AssignChunk(ctx context.Context, in *AssignChunkRequest, opts ...grpc.CallOption) (*ChunkLocations, error)
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*AttrReply, error)
+	Fallocate(ctx context.Context, in *FallocateRequest, opts ...grpc.CallOption) (*AttrReply, error)
 	ReportChainFailure(ctx context.Context, in *ReportChainFailureRequest, opts ...grpc.CallOption) (*ChunkLocation, error)
 	ReportCorrupt(ctx context.Context, in *ReportCorruptRequest, opts ...grpc.CallOption) (*ReportCorruptReply, error)
 	// For operators.
@@ -173,6 +177,16 @@ func (c *masterClient) Create(ctx context.Context, in *CreateRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateReply)
 	err := c.cc.Invoke(ctx, Master_Create_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) CreateUnnamed(ctx context.Context, in *CreateUnnamedRequest, opts ...grpc.CallOption) (*CreateReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateReply)
+	err := c.cc.Invoke(ctx, Master_CreateUnnamed_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -369,6 +383,16 @@ func (c *masterClient) Commit(ctx context.Context, in *CommitRequest, opts ...gr
 	return out, nil
 }
 
+func (c *masterClient) Fallocate(ctx context.Context, in *FallocateRequest, opts ...grpc.CallOption) (*AttrReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AttrReply)
+	err := c.cc.Invoke(ctx, Master_Fallocate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *masterClient) ReportChainFailure(ctx context.Context, in *ReportChainFailureRequest, opts ...grpc.CallOption) (*ChunkLocation, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ChunkLocation)
@@ -415,6 +439,7 @@ type MasterServer interface {
 	ReadDir(context.Context, *ReadDirRequest) (*ReadDirReply, error)
 	ReadLink(context.Context, *ReadLinkRequest) (*ReadLinkReply, error)
 	Create(context.Context, *CreateRequest) (*CreateReply, error)
+	CreateUnnamed(context.Context, *CreateUnnamedRequest) (*CreateReply, error)
 	Mkdir(context.Context, *MkdirRequest) (*AttrReply, error)
 	Mknod(context.Context, *MknodRequest) (*AttrReply, error)
 	Symlink(context.Context, *SymlinkRequest) (*AttrReply, error)
@@ -439,6 +464,7 @@ type MasterServer interface {
 	GetChunkLocation(context.Context, *GetChunkLocationRequest) (*ChunkLocations, error)
 	AssignChunk(context.Context, *AssignChunkRequest) (*ChunkLocations, error)
 	Commit(context.Context, *CommitRequest) (*AttrReply, error)
+	Fallocate(context.Context, *FallocateRequest) (*AttrReply, error)
 	ReportChainFailure(context.Context, *ReportChainFailureRequest) (*ChunkLocation, error)
 	ReportCorrupt(context.Context, *ReportCorruptRequest) (*ReportCorruptReply, error)
 	// For operators.
@@ -473,6 +499,9 @@ func (UnimplementedMasterServer) ReadLink(context.Context, *ReadLinkRequest) (*R
 }
 func (UnimplementedMasterServer) Create(context.Context, *CreateRequest) (*CreateReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Create not implemented")
+}
+func (UnimplementedMasterServer) CreateUnnamed(context.Context, *CreateUnnamedRequest) (*CreateReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateUnnamed not implemented")
 }
 func (UnimplementedMasterServer) Mkdir(context.Context, *MkdirRequest) (*AttrReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Mkdir not implemented")
@@ -530,6 +559,9 @@ func (UnimplementedMasterServer) AssignChunk(context.Context, *AssignChunkReques
 }
 func (UnimplementedMasterServer) Commit(context.Context, *CommitRequest) (*AttrReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Commit not implemented")
+}
+func (UnimplementedMasterServer) Fallocate(context.Context, *FallocateRequest) (*AttrReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Fallocate not implemented")
 }
 func (UnimplementedMasterServer) ReportChainFailure(context.Context, *ReportChainFailureRequest) (*ChunkLocation, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReportChainFailure not implemented")
@@ -672,6 +704,24 @@ func _Master_Create_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MasterServer).Create(ctx, req.(*CreateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_CreateUnnamed_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateUnnamedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).CreateUnnamed(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_CreateUnnamed_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).CreateUnnamed(ctx, req.(*CreateUnnamedRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1018,6 +1068,24 @@ func _Master_Commit_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Master_Fallocate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FallocateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).Fallocate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_Fallocate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).Fallocate(ctx, req.(*FallocateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Master_ReportChainFailure_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReportChainFailureRequest)
 	if err := dec(in); err != nil {
@@ -1104,6 +1172,10 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Master_Create_Handler,
 		},
 		{
+			MethodName: "CreateUnnamed",
+			Handler:    _Master_CreateUnnamed_Handler,
+		},
+		{
 			MethodName: "Mkdir",
 			Handler:    _Master_Mkdir_Handler,
 		},
@@ -1178,6 +1250,10 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Commit",
 			Handler:    _Master_Commit_Handler,
+		},
+		{
+			MethodName: "Fallocate",
+			Handler:    _Master_Fallocate_Handler,
 		},
 		{
 			MethodName: "ReportChainFailure",
