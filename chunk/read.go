@@ -1,6 +1,7 @@
 package chunk
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -42,6 +43,66 @@ func (s *Store) Read(chunk uuid.UUID, v proto.Version, off uint64, dst []byte, s
 	}
 	dst = dst[:min(int64(len(dst)), r.length-int64(off))]
 	return len(dst), r.get(int64(off), dst, sums)
+}
+
+// Extent finds the first extent of data within n bytes from off, a border of blocks:
+// start and end are borders of blocks too, or the end of the range. Blocks of zeros
+// are no data, written or not. Errors are those of Read.
+func (s *Store) Extent(chunk uuid.UUID, v proto.Version, off, n uint64) (start, end uint64, err error) {
+	s.load.Add(1)
+	defer s.load.Add(-1)
+	id, err := s.identify("extent", chunk)
+	if err != nil {
+		return 0, 0, err
+	}
+	r := s.find(id)
+	if r == nil {
+		return 0, 0, proto.E(proto.NoReplica, "extent", fmt.Sprintf("chunk %v", id), "")
+	}
+	exclusive, err := r.lockForRead("extent", v)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer r.unlock(exclusive)
+	r.used.Store(true)
+	limit := min(off+n, uint64(r.length))
+	if start, err = r.next(true, off, limit); err != nil || start >= limit {
+		return off + n, off + n, err
+	}
+	end, err = r.next(false, start, limit)
+	return start, min(end, off+n), err
+}
+
+// next finds the first block at or behind off that holds data, or none, before
+// limit; it is limit if there is none. The table decides for most: only blocks with
+// the checksum of zeros need a look.
+func (r *replica) next(data bool, off, limit uint64) (uint64, error) {
+	buffer := spanPool.Get().(*[spanSize]byte)
+	defer spanPool.Put(buffer)
+	block, end := int64(off)/blockSize, blocksOf(int64(limit))
+	for block < end {
+		suspects := int64(0)
+		for suspects < spanSize/blockSize && block+suspects < end && r.table.entry(block+suspects) == 0 {
+			suspects++
+		}
+		if suspects == 0 {
+			if data {
+				return uint64(block) * blockSize, nil
+			}
+			block++
+			continue
+		}
+		span := buffer[:suspects*blockSize]
+		if err := r.readBlocks(span, block*blockSize); err != nil {
+			return 0, err
+		}
+		for ; len(span) > 0; block, span = block+1, span[blockSize:] {
+			if zero := bytes.Equal(span[:blockSize], zeroBlock[:]); zero != data {
+				return uint64(block) * blockSize, nil
+			}
+		}
+	}
+	return limit, nil
 }
 
 // lockForRead gives the replica open and locked: for reading, or, when it had to

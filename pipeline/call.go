@@ -24,7 +24,7 @@ type call struct {
 
 	head []byte // header and meta
 	data []byte // of a write
-	dst  []byte // of a read: where the answer goes; nil when nobody waits for it any more
+	dst  []byte // of a read or extent: where the answer goes; nil when nobody waits for it any more
 	want int    // of a read: bytes asked for
 
 	conn    *clientConn
@@ -118,7 +118,7 @@ func (c *call) finish() (s *sender) {
 // failure is the error of c that its connection's end, cause, stands for.
 func (c *call) failure(cause error) error {
 	kind, detail := proto.ChainBroken, "no connection"
-	if c.kind == kindRead {
+	if c.kind.onlyReads() {
 		kind = proto.Unavailable
 	}
 	var e *proto.Error

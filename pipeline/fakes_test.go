@@ -146,6 +146,28 @@ func (s *memStore) Read(chunk uuid.UUID, v proto.Version, off uint64, dst []byte
 	return n, nil
 }
 
+func (s *memStore) Extent(chunk uuid.UUID, v proto.Version, off, n uint64) (start, end uint64, err error) {
+	r, err := s.replica(chunk, v, false)
+	if err != nil {
+		return 0, 0, err
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	data := func(at uint64) bool {
+		for _, b := range r.data[min(at, uint64(len(r.data))):min(at+proto.BlockSize, uint64(len(r.data)))] {
+			if b != 0 {
+				return true
+			}
+		}
+		return false
+	}
+	for start = off; start < off+n && !data(start); start += proto.BlockSize {
+	}
+	for end = start; end < off+n && data(end); end += proto.BlockSize {
+	}
+	return min(start, off+n), min(end, off+n), nil
+}
+
 func (s *memStore) Sync(chunk uuid.UUID, v proto.Version) error {
 	s.mu.Lock()
 	hook := s.onSync

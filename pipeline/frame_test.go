@@ -51,6 +51,7 @@ func samples() []sample {
 		{name: "reply-data", h: header{kind: kindReply, id: 3, offset: 4080, length: 32}, data: data},
 		{name: "reply-failure", h: header{kind: kindReply, id: 4, node: 3, failure: proto.NoSpace}, text: "disk full"},
 		{name: "alive", h: header{kind: kindAlive}},
+		{name: "extent", h: header{kind: kindExtent, id: 5, chunk: chunk, version: 5, offset: 8192, length: 1 << 26, node: 1}},
 	}
 }
 

@@ -42,7 +42,7 @@ func newRequest(c *serverConn, h *header) *request {
 
 // class is the part of the budget, and the lane, that r belongs to.
 func (r *request) class() int {
-	if r.kind == kindRead {
+	if r.kind.onlyReads() {
 		return classRead
 	}
 	return r.hops

@@ -12,7 +12,7 @@ import (
 // mine is true if the caller is to serve r; otherwise r is taken care of. below, if
 // not nil, is to be flushed.
 func (s *Server) admit(r *request) (mine bool, below *sender) {
-	if r.kind == kindRead {
+	if r.kind.onlyReads() {
 		return true, nil
 	}
 	if r.buffer != nil { // L4: before anything else, at each hop
@@ -66,6 +66,9 @@ func (s *Server) serve(r *request) {
 	case kindRead:
 		n, err := s.read(r)
 		r.answer(err, n)
+	case kindExtent:
+		err := s.extent(r)
+		r.answer(err, extentSize)
 	case kindSync:
 		r.conn.passOn(r.ticket)
 		s.localDone(r, s.store.Sync(r.chunk, r.version))

@@ -1,6 +1,7 @@
 package clienttest
 
 import (
+	"bytes"
 	"context"
 	"hash/crc32"
 	"log/slog"
@@ -224,6 +225,34 @@ func (n *Node) Read(chunk uuid.UUID, v proto.Version, off uint64, dst []byte, su
 		at = end
 	}
 	return size, nil
+}
+
+// Extent implements pipeline.Store.
+func (n *Node) Extent(chunk uuid.UUID, v proto.Version, off, size uint64) (start, end uint64, err error) {
+	if err := n.before("extent", chunk, off, 0); err != nil {
+		return 0, 0, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r, err := n.find("extent", chunk, v, false)
+	if err != nil {
+		return 0, 0, err
+	}
+	start = r.next(true, off, off+size)
+	return start, r.next(false, start, off+size), nil
+}
+
+// next finds the first block from off on that holds something else than zeros, or
+// does not; limit if there is none.
+func (r *replica) next(data bool, off, limit uint64) uint64 {
+	for ; off < limit; off += proto.BlockSize {
+		length := uint64(len(r.data))
+		block := r.data[min(off, length):min(off+proto.BlockSize, length)]
+		if data == (len(bytes.TrimLeft(block, "\x00")) > 0) {
+			return off
+		}
+	}
+	return limit
 }
 
 // Sync implements pipeline.Store.
