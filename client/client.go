@@ -57,6 +57,7 @@ type Options struct {
 type dataPlane interface {
 	StartWrite(w *pipeline.WriteRequest, done func(error))
 	Read(ctx context.Context, r pipeline.ReadRequest, dst []byte) (int, error)
+	Extent(ctx context.Context, r pipeline.ExtentRequest) (start, end uint64, err error)
 	Sync(ctx context.Context, chunk uuid.UUID, version proto.Version, chain []pipeline.Hop) error
 	Close()
 }

@@ -122,6 +122,28 @@ func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeI
 	return f, nil
 }
 
+// CreateUnnamed makes a regular file without a name in a directory and opens it, as
+// O_TMPFILE does. It goes when it is closed, unless Link has given it a name by then.
+func (c *Client) CreateUnnamed(ctx context.Context, cred Cred, parent proto.InodeID, mode, flags uint32) (*File, error) {
+	ticket := c.sessions.ticket()
+	reply, on, err := change(ctx, c, cred, "create", "a file without a name in "+inodeName(parent), func(ctx context.Context, who *pb.Caller) (*pb.CreateReply, error) {
+		return c.master.CreateUnnamed(ctx, &pb.CreateUnnamedRequest{Caller: who, Parent: uint64(parent), Mode: mode, Flags: flags})
+	})
+	if err != nil {
+		c.openFailed(err)
+		return nil, err
+	}
+	attr := attrOf(reply.Attr)
+	i := c.acquire(attr.Inode)
+	c.sessions.opened(on, attr.Inode, ticket)
+	c.locations.begin(attr.Inode, attr.Change)
+	f := i.attach(cred, flags, attr, false)
+	if reply.Chunk.GetChunk() != 0 {
+		c.locations.put(i.id, 0, locationOf(reply.Chunk))
+	}
+	return f, nil
+}
+
 // sendCreate makes or finds the file. A new one gets its first chunk with it,
 // so that writing a small file costs no more calls than create and commit.
 func (c *Client) sendCreate(ctx context.Context, cred Cred, parent proto.InodeID, name string, mode, flags uint32) (*pb.CreateReply, *session, error) {

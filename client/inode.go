@@ -131,10 +131,8 @@ func (i *inode) absorb(attr Attr, own bool) {
 
 // merge puts what the master does not know yet into attributes; i.mu is held.
 func (i *inode) merge(attr Attr) Attr {
-	if size := uint64(max(i.end, 0)); size > attr.Size {
-		attr.Size = size
-		attr.Blocks = max(attr.Blocks, (size+511)/512)
-	}
+	attr.Blocks += i.unknownBlocks(int64(attr.Size))
+	attr.Size = max(attr.Size, uint64(max(i.end, 0)))
 	if i.mtimeDirty {
 		attr.Mtime = i.mtime
 		if i.mtime.After(attr.Ctime) {
@@ -142,6 +140,31 @@ func (i *inode) merge(attr Attr) Attr {
 		}
 	}
 	return attr
+}
+
+// unknownBlocks is what the chunks with unwritten and uncommitted bytes will add to
+// st_blocks of a file that has that size at the master; i.mu is held.
+func (i *inode) unknownBlocks(size int64) (blocks uint64) {
+	whole := max(size, i.end)
+	for _, st := range i.streams {
+		base := int64(st.index) * i.c.chunkSize
+		counted := int64(0)
+		switch known, _ := i.c.locations.assigned(i.id, st.index); {
+		case st.loc.committed || known.committed:
+			counted = heldIn(size - base)
+		case !st.uncommitted && st.gathering == nil && len(st.kept) == 0:
+			continue
+		}
+		if more := min(heldIn(whole-base), i.c.chunkSize) - min(counted, i.c.chunkSize); more > 0 {
+			blocks += uint64(more / 512)
+		}
+	}
+	return blocks
+}
+
+// heldIn is how many bytes a chunk takes that holds so many of the file, in whole blocks.
+func heldIn(bytes int64) int64 {
+	return (max(bytes, 0) + proto.BlockSize - 1) / proto.BlockSize * proto.BlockSize
 }
 
 // forgetMtime is called when a time was set explicitly: it stands, not that of

@@ -108,8 +108,12 @@ func (o *oracle) step(step int) {
 	switch k := o.rnd.IntN(100); {
 	case k < 45:
 		o.write(f, uint64(step))
-	case k < 85:
+	case k < 70:
 		o.read(f)
+	case k < 80:
+		o.space(f)
+	case k < 86:
+		o.seek(f)
 	case k < 90:
 		o.truncate(f)
 	case k < 94:
@@ -186,6 +190,56 @@ func (o *oracle) truncate(f *File) {
 		return
 	}
 	o.want = append(o.want, make([]byte, size-len(o.want))...)
+}
+
+// space allocates, zeroes or punches a range.
+func (o *oracle) space(f *File) {
+	off, n := o.span()
+	if o.rnd.IntN(3) == 0 { // whole chunks, to the end of the file or short of it
+		off = off >> 20 << 20
+		n = 1 << 20 * (1 + o.rnd.IntN(3))
+	}
+	n = max(n, 1)
+	ctx, keep := o.t.Context(), o.rnd.IntN(2) == 0
+	if o.rnd.IntN(4) == 0 {
+		must(o.t, f.Allocate(ctx, int64(off), int64(n), keep))
+	} else {
+		must(o.t, f.ZeroRange(ctx, int64(off), int64(n), keep))
+		clear(o.want[min(off, len(o.want)):min(off+n, len(o.want))])
+	}
+	if !keep && off+n > len(o.want) {
+		o.want = append(o.want, make([]byte, off+n-len(o.want))...)
+	}
+}
+
+// seek goes through the whole file: between holes and data nothing may be missing,
+// and no hole may hold anything.
+func (o *oracle) seek(f *File) {
+	ctx := o.t.Context()
+	size := int64(len(o.want))
+	for at := int64(0); at < size; {
+		data, err := f.SeekData(ctx, at)
+		if proto.KindOf(err) == proto.NoData {
+			data, err = size, nil
+		}
+		must(o.t, err)
+		if data < at || data > size || len(bytes.TrimLeft(o.want[at:data], "\x00")) > 0 {
+			o.t.Fatalf("data at %d is said to begin at %d of %d", at, data, size)
+		}
+		if data == size {
+			break
+		}
+		if hole, err := f.SeekHole(ctx, at); err != nil || data > at && hole != at {
+			o.t.Fatalf("hole from %d on at %d, %v; data is at %d", at, hole, err, data)
+		}
+		if at, err = f.SeekHole(ctx, data); err != nil || at <= data || at > size {
+			o.t.Fatalf("data at %d ends at %d, %v", data, at, err)
+		}
+	}
+	for _, off := range []int64{-1, size, size + 1} {
+		_, err := f.SeekHole(ctx, off)
+		wantKind(o.t, "seek beyond the file", err, proto.NoData)
+	}
 }
 
 func (o *oracle) compare(f *File) {

@@ -3,6 +3,7 @@ package client
 import (
 	"container/list"
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -174,12 +175,17 @@ func (l *locations) drop(ino proto.InodeID, index uint64, wrong location) {
 
 // dropFrom forgets the locations of chunks from first on: the file was truncated.
 func (l *locations) dropFrom(ino proto.InodeID, first uint64) {
+	l.dropRange(ino, first, math.MaxUint64)
+}
+
+// dropRange forgets the locations of chunks at first <= index < end.
+func (l *locations) dropRange(ino proto.InodeID, first, end uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.files[ino]; ok {
 		f := e.Value.(*knownFile)
 		for index := range f.byIndex {
-			if index >= first {
+			if first <= index && index < end {
 				delete(f.byIndex, index)
 				l.total--
 			}

@@ -97,7 +97,7 @@ func (i *inode) extendFrom(ctx context.Context, size int64) error {
 
 // truncated brings what is known here in line with the new size.
 func (i *inode) truncated(size int64) Attr {
-	first := uint64((size + i.c.chunkSize - 1) / i.c.chunkSize)
+	first := (uint64(size) + uint64(i.c.chunkSize) - 1) / uint64(i.c.chunkSize)
 	i.c.locations.dropFrom(i.id, first)
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -2,6 +2,7 @@ package clienttest
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ type chunk struct {
 	index     uint64
 	version   proto.Version
 	committed bool
+	size      uint64 // bytes, at most
 	chain     []*Node
 }
 
@@ -41,6 +43,16 @@ func (c *Cluster) span(i *inode, first, count uint64) []*pb.ChunkLocation {
 	return locations
 }
 
+// blocks is st_blocks: what of the file lies in committed chunks.
+func (i *inode) blocks() (blocks uint64) {
+	for index, ch := range i.chunks {
+		if base := index * ch.size; ch.committed && base < i.attr.Size {
+			blocks += (min(ch.size, i.attr.Size-base) + proto.BlockSize - 1) / proto.BlockSize * (proto.BlockSize / 512)
+		}
+	}
+	return blocks
+}
+
 // assign gives the chunk of an index, a new one if there is none.
 func (c *Cluster) assign(i *inode, index uint64) (*chunk, error) {
 	if ch := i.chunks[index]; ch != nil {
@@ -57,7 +69,7 @@ func (c *Cluster) assign(i *inode, index uint64) (*chunk, error) {
 	}
 	c.assigned++
 	c.nextID++
-	ch := &chunk{id: c.nextID, inode: i.attr.Inode, index: index, version: 1, chain: chain}
+	ch := &chunk{id: c.nextID, inode: i.attr.Inode, index: index, version: 1, chain: chain, size: c.opts.ChunkSize}
 	i.chunks[index], c.chunks[ch.id] = ch, ch
 	return ch, nil
 }
@@ -84,6 +96,23 @@ func (c *Cluster) Create(ctx context.Context, r *pb.CreateRequest) (*pb.CreateRe
 	sessionOf(ctx).opens[i.attr.Inode]++
 	reply.Attr = i.copyAttr()
 	return reply, nil
+}
+
+// CreateUnnamed implements pb.MasterServer.
+func (c *Cluster) CreateUnnamed(ctx context.Context, r *pb.CreateUnnamedRequest) (*pb.CreateReply, error) {
+	if _, err := c.dir(r.Parent); err != nil {
+		return nil, err
+	}
+	c.nextID++
+	i := newInode(c.nextID, unix.S_IFREG|r.Mode&^r.Caller.Umask)
+	i.attr.Nlink = 0
+	c.inodes[c.nextID] = i
+	sessionOf(ctx).opens[c.nextID]++
+	ch, err := c.assign(i, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.CreateReply{Attr: i.copyAttr(), Created: true, Chunk: c.location(ch)}, nil
 }
 
 func (c *Cluster) Open(ctx context.Context, r *pb.OpenRequest) (*pb.OpenReply, error) {
@@ -115,7 +144,49 @@ func (c *Cluster) GetChunkLocation(_ context.Context, r *pb.GetChunkLocationRequ
 	if err != nil {
 		return nil, err
 	}
+	if r.OverHoles {
+		return &pb.ChunkLocations{Chunks: c.overHoles(i, r.First, int(r.Count))}, nil
+	}
 	return &pb.ChunkLocations{Chunks: c.span(i, r.First, uint64(r.Count))}, nil
+}
+
+func (c *Cluster) overHoles(i *inode, first uint64, count int) (locations []*pb.ChunkLocation) {
+	for _, index := range slices.Sorted(maps.Keys(i.chunks)) {
+		if index >= first && len(locations) < count {
+			locations = append(locations, c.location(i.chunks[index]))
+		}
+	}
+	return locations
+}
+
+// Fallocate frees the committed chunks within a hole, and the one that the file
+// ends in when nobody else has it open.
+func (c *Cluster) Fallocate(ctx context.Context, r *pb.FallocateRequest) (*pb.AttrReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	if !r.Hole && r.Length > c.opts.Free {
+		return nil, proto.NoSpace
+	}
+	opens := uint32(0)
+	for _, s := range c.sessions {
+		opens += s.opens[r.Inode]
+	}
+	for index, ch := range i.chunks {
+		end := (index + 1) * c.opts.ChunkSize
+		if opens == sessionOf(ctx).opens[r.Inode] {
+			end = min(end, i.attr.Size)
+		}
+		if r.Hole && ch.committed && r.Offset <= index*c.opts.ChunkSize && end <= r.Offset+r.Length {
+			delete(i.chunks, index)
+			delete(c.chunks, ch.id)
+		}
+	}
+	i.touch()
+	i.attr.Size = max(i.attr.Size, r.Size)
+	i.modified()
+	return i.reply(), nil
 }
 
 func (c *Cluster) AssignChunk(_ context.Context, r *pb.AssignChunkRequest) (*pb.ChunkLocations, error) {

@@ -30,6 +30,7 @@ type Options struct {
 	MinReplicas    int           // default 2
 	SessionTimeout time.Duration // told to clients; default 2 s. Sessions end only by Expire
 	Slots          uint32        // default 64
+	Free           uint64        // bytes there is room for; default 1 TiB
 	Logger         *slog.Logger
 }
 
@@ -100,6 +101,9 @@ func New(t testing.TB, opts Options) *Cluster {
 	}
 	if opts.Slots == 0 {
 		opts.Slots = 64
+	}
+	if opts.Free == 0 {
+		opts.Free = 1 << 40
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

@@ -47,7 +47,7 @@ func (i *inode) reply() *pb.AttrReply { return &pb.AttrReply{Attr: i.copyAttr()}
 func (i *inode) copyAttr() *pb.Attr {
 	a := i.attr
 	return &pb.Attr{
-		Inode: a.Inode, Mode: a.Mode, Nlink: a.Nlink, Uid: a.Uid, Gid: a.Gid, Rdev: a.Rdev, Size: a.Size, Blocks: (a.Size + 511) / 512,
+		Inode: a.Inode, Mode: a.Mode, Nlink: a.Nlink, Uid: a.Uid, Gid: a.Gid, Rdev: a.Rdev, Size: a.Size, Blocks: i.blocks(),
 		AtimeSec: a.AtimeSec, AtimeNsec: a.AtimeNsec, MtimeSec: a.MtimeSec, MtimeNsec: a.MtimeNsec,
 		CtimeSec: a.CtimeSec, CtimeNsec: a.CtimeNsec, BtimeSec: a.BtimeSec, BtimeNsec: a.BtimeNsec, Change: a.Change,
 	}
@@ -199,6 +199,25 @@ func (c *Cluster) Mkdir(_ context.Context, r *pb.MkdirRequest) (*pb.AttrReply, e
 	if err != nil {
 		return nil, err
 	}
+	return i.reply(), nil
+}
+
+// Link implements pb.MasterServer.
+func (c *Cluster) Link(_ context.Context, r *pb.LinkRequest) (*pb.AttrReply, error) {
+	i, err := c.inode(r.Inode)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := c.dir(r.Parent)
+	switch {
+	case err != nil:
+		return nil, err
+	case dir.entries[string(r.Name)] != 0:
+		return nil, proto.Exists
+	}
+	dir.entries[string(r.Name)] = r.Inode
+	i.attr.Nlink++
+	i.touch()
 	return i.reply(), nil
 }
 
