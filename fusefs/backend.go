@@ -34,6 +34,7 @@ type backend interface {
 
 	OpenInode(ctx context.Context, cred client.Cred, ino proto.InodeID, flags uint32) (file, error)
 	CreateInode(ctx context.Context, cred client.Cred, parent proto.InodeID, name string, mode, flags uint32) (file, error)
+	CreateUnnamed(ctx context.Context, cred client.Cred, parent proto.InodeID, mode, flags uint32) (file, error)
 }
 
 // file is what is needed of a client.File.
@@ -42,6 +43,10 @@ type file interface {
 	KeepCache() bool
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
 	WriteAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	Allocate(ctx context.Context, off, n int64, keepSize bool) error
+	ZeroRange(ctx context.Context, off, n int64, keepSize bool) error
+	SeekData(ctx context.Context, off int64) (int64, error)
+	SeekHole(ctx context.Context, off int64) (int64, error)
 	Flush(ctx context.Context) error
 	Sync(ctx context.Context) error
 	Close() error
@@ -60,6 +65,14 @@ func (b clientBackend) OpenInode(ctx context.Context, cred client.Cred, ino prot
 
 func (b clientBackend) CreateInode(ctx context.Context, cred client.Cred, parent proto.InodeID, name string, mode, flags uint32) (file, error) {
 	f, err := b.Client.CreateInode(ctx, cred, parent, name, mode, flags)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (b clientBackend) CreateUnnamed(ctx context.Context, cred client.Cred, parent proto.InodeID, mode, flags uint32) (file, error) {
+	f, err := b.Client.CreateUnnamed(ctx, cred, parent, mode, flags)
 	if err != nil {
 		return nil, err
 	}

@@ -58,13 +58,31 @@ func (s *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name stri
 	if err != nil {
 		return status(err)
 	}
+	s.created(ctx, f, in.Flags, out)
+	return fuse.OK
+}
+
+// Tmpfile implements fuse.RawFileSystem: O_TMPFILE. The kernel itself sees to it
+// that a file opened with O_EXCL gets no name.
+func (s *fileSystem) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	ctx := s.begin(cancel, &in.InHeader)
+	defer ctx.end()
+	f, err := s.backend.CreateUnnamed(ctx, s.cred(&in.Caller, in.Umask), s.inode(in.NodeId), in.Mode&^unix.S_IFMT, in.Flags)
+	if err != nil {
+		return status(err)
+	}
+	s.created(ctx, f, in.Flags, out)
+	return fuse.OK
+}
+
+// created answers with a file that is open.
+func (s *fileSystem) created(ctx *call, f file, flags uint32, out *fuse.CreateOut) {
 	s.changes.Add(1)
-	h := &fileHandle{file: f, flags: in.Flags}
+	h := &fileHandle{file: f, flags: flags}
 	attr := f.Attr()
 	s.notePlain(ctx, &attr)
 	s.fillEntry(&out.EntryOut, &attr, s.backend.CacheTTL())
 	s.fillOpen(&out.OpenOut, h)
-	return fuse.OK
 }
 
 // fillOpen adds the handle and tells the kernel how to use it.

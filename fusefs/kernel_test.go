@@ -166,10 +166,6 @@ func TestKernelFiles(t *testing.T) {
 	if string(head[:6]) != "mapped" {
 		t.Errorf("after a write through a mapping: %q", head)
 	}
-	if n, err := f.Seek(10, 3); err != nil || n != 10 { // SEEK_DATA
-		t.Errorf("SEEK_DATA: %d, %v", n, err)
-	}
-	wantErrno(t, "fallocate", unix.Fallocate(int(f.Fd()), 0, 0, 10), unix.EOPNOTSUPP)
 	_, err = unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
 	wantErrno(t, "ioctl", err, unix.ENOTTY)
 	noError(t, unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}))
@@ -248,7 +244,6 @@ func TestKernelNames(t *testing.T) {
 	wantErrno(t, "rmdir", os.Remove(s.join("d/none")), unix.ENOENT)
 	noError(t, os.Remove(s.join("d")))
 	wantErrno(t, "a long name", os.Mkdir(s.join(strings.Repeat("n", 256)), 0o777), unix.ENAMETOOLONG)
-	wantErrno(t, "O_TMPFILE", must2(unix.Open(s.path, unix.O_TMPFILE|unix.O_RDWR, 0o600)), unix.EOPNOTSUPP)
 	when := time.Unix(-12345, 678)
 	noError(t, unix.UtimesNanoAt(unix.AT_FDCWD, s.join("b"), []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(when.UnixNano())}, 0))
 	if info, err := os.Stat(s.join("b")); err != nil || !info.ModTime().Equal(when) {

@@ -162,7 +162,7 @@ func TestErrorsBecomeTheErrnoOfTheirKind(t *testing.T) {
 	f.want("flush of no handle", f.Flush(nil, &fuse.FlushIn{Fh: 77}), syscall.EBADF)
 	f.want("readdir of no handle", f.ReadDir(nil, &fuse.ReadIn{Fh: 77}, nil), syscall.EBADF)
 	f.want("ioctl", f.Ioctl(nil, &fuse.IoctlIn{}, nil, nil, nil), syscall.ENOTTY)
-	f.want("fallocate", f.Fallocate(nil, &fuse.FallocateIn{}), syscall.ENOSYS)
+	f.want("fallocate of no handle", f.Fallocate(nil, &fuse.FallocateIn{Fh: 77}), syscall.EBADF)
 }
 
 func must[T any](_ T, status fuse.Status) fuse.Status { return status }

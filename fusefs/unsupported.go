@@ -10,10 +10,7 @@ import (
 // again", and it then does without, or answers in our place:
 //
 //	ACCESS            permitted; default_permissions checks it in the kernel
-//	LSEEK             a file is data from start to end
-//	FALLOCATE         EOPNOTSUPP; posix_fallocate(3) then writes zeros
 //	COPY_FILE_RANGE   the kernel copies through its page cache
-//	TMPFILE           EOPNOTSUPP for O_TMPFILE
 //	GETLK, SETLK      never asked: locks are not enabled, so they are the kernel's
 
 // Ioctl implements fuse.RawFileSystem.
