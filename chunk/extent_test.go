@@ -37,8 +37,7 @@ func TestExtentsAgainstOracle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A replica may end within the block that the extent ends in.
-		if int(start) != wantStart || int(end+blockSize-1)/blockSize*blockSize != wantEnd {
+		if int(start) != wantStart || int(end) != wantEnd {
 			t.Fatalf("step %d: extent %d to %d in %d to %d, want %d to %d", step, start, end, from, limit, wantStart, wantEnd)
 		}
 	}

@@ -65,7 +65,7 @@ func (s *Store) Extent(chunk uuid.UUID, v proto.Version, off, n uint64) (start, 
 	}
 	defer r.unlock(exclusive)
 	r.used.Store(true)
-	limit := min(off+n, uint64(r.length))
+	limit := min(off+n, uint64(blocksOf(r.length)*blockSize))
 	if start, err = r.next(true, off, limit); err != nil || start >= limit {
 		return off + n, off + n, err
 	}

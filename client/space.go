@@ -206,11 +206,3 @@ func (i *inode) punched(ctx context.Context, off, end, old int64) error {
 	}
 	return nil
 }
-
-// uproot has the stream ask where its chunk is before it writes on; i.mu is held.
-func (st *stream) uproot() {
-	if st.uprooted = true; !st.working {
-		st.replant()
-	}
-	st.ino.prune(st)
-}

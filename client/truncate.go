@@ -103,10 +103,7 @@ func (i *inode) truncated(size int64) Attr {
 	defer i.mu.Unlock()
 	for index, st := range i.streams {
 		if index >= first { // its chunk is freed
-			if st.uprooted = true; !st.working {
-				st.replant()
-			}
-			i.prune(st)
+			st.uproot()
 		}
 	}
 	i.end, i.ackedEnd = 0, 0

@@ -116,6 +116,14 @@ func (st *stream) replant() {
 	st.resend()
 }
 
+// uproot has the stream ask where its chunk is before it writes on; i.mu is held.
+func (st *stream) uproot() {
+	if st.uprooted = true; !st.working {
+		st.replant()
+	}
+	st.ino.prune(st)
+}
+
 // resend has all that is kept go out again, also what was acknowledged behind
 // something that was not.
 func (st *stream) resend() {

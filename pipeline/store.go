@@ -24,8 +24,8 @@ type Store interface {
 	// len(sums) is Pieces(off, len(dst)).
 	Read(chunk uuid.UUID, v proto.Version, off uint64, dst []byte, sums []uint32) (n int, err error)
 	// Extent finds the first extent of data within n bytes from off, which is a border
-	// of blocks. What is not in it may read as anything behind its end, and reads as
-	// zero before its start. Without data, start and end are off+n.
+	// of blocks: a range of whole blocks, or up to off+n, before which everything reads
+	// as zero, and a whole block behind it too. Without data, start and end are off+n.
 	Extent(chunk uuid.UUID, v proto.Version, off, n uint64) (start, end uint64, err error)
 	// Sync returns when all that was written to the replica is on stable storage.
 	Sync(chunk uuid.UUID, v proto.Version) error

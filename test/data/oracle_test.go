@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { cluster.Main(m) }
 // maxSize keeps the random file within a dozen chunks of 1 MiB.
 const maxSize = 12 << 20
 
-// Random writes, overwrites, holes and truncations over many chunks, compared
+// Random writes, overwrites, allocations, holes and truncations over many chunks, compared
 // with a local file byte by byte: at once, on a second mount, by a new mount and
 // after every server was killed.
 func TestRandomCallsMatchALocalFile(t *testing.T) { // G1, G3, G5
@@ -82,13 +82,17 @@ func randomCalls(args []string) error {
 }
 
 func (w *twin) step() (string, error) {
-	switch n := w.random.IntN(20); {
+	switch n := w.random.IntN(26); {
 	case n < 9:
 		return w.write()
 	case n < 11:
 		return w.truncate()
 	case n < 19:
 		return w.read()
+	case n < 23:
+		return w.allocate()
+	case n < 25:
+		return w.seek()
 	default:
 		return "fsync", w.mount.Sync()
 	}
