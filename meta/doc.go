@@ -8,7 +8,8 @@
 //
 //   - change: a request of a client that becomes a command in the log.
 //   - slot: see proto/common.proto; a change that is repeated is answered from it.
-//   - soft state: opens, liveness, presence of replicas, queues. Rebuilt after a start.
+//   - turn: a session is told that it has the lock it waited for (meta/locks).
+//   - soft state: opens, locks, liveness, presence of replicas, queues. Rebuilt after a start.
 //   - order: a command to a chunkserver whose result is awaited.
 //   - survivors: the members a chain goes on with after a failure.
 //   - fence: to have a replica refuse requests of other versions than a new one.
@@ -35,8 +36,10 @@
 //	slot.busy, chunkWork   held over proposals and orders; never both
 //	census.mu              held over a look at all chunks
 //	machine.mu             read by handlers, written by Apply; never held over anything that blocks
+//	locking.mu             the table of locks
 //	writers.mu             over sessions.mu
-//	sessions.mu, Registry.mu, deletes.mu, blames.mu, chunkWork.mu   leaves
+//	sessions.mu, feed.mu   in this order; then leaves, as are
+//	Registry.mu, deletes.mu, blames.mu, chunkWork.mu
 //
 // Where several are needed: machine.mu before the rest. Master.mu is for Serve and
 // Close alone.

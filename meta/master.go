@@ -36,6 +36,7 @@ type Master struct {
 	started time.Time
 
 	sessions *sessions
+	locks    *locking
 	nodes    *registry.Registry
 	work     chunkWork
 	blames   blames
@@ -111,6 +112,7 @@ func (m *Master) begin() error {
 			Now: m.cfg.Now, DeadAfter: m.cfg.DeadAfter, Recent: m.cfg.Quiet, MinRoom: min(m.cluster.ChunkSize, minRoom),
 		}, st.Nodes())
 	})
+	m.locks = newLocking(m.sessions)
 	m.safe.begin(m.started)
 	m.machine.mu.Lock()
 	m.machine.applied = m.applied

@@ -25,7 +25,8 @@ func (m *Master) Session(stream sessionStream) error {
 	if one == nil || err != nil {
 		return err
 	}
-	replaced := m.sessions.attach(one)
+	feed := m.sessions.attach(one)
+	m.locks.thaw()
 	if err := stream.Send(m.welcome(one)); err != nil {
 		return err
 	}
@@ -43,7 +44,11 @@ func (m *Master) Session(stream sessionStream) error {
 			}
 		case err := <-broken:
 			return endOfStream(err)
-		case <-replaced:
+		case <-feed.wake:
+			if err := sendTurns(stream, feed); err != nil {
+				return err
+			}
+		case <-feed.replaced:
 			return proto.E(proto.Unavailable, "keep session alive", sessionName(one.id), "a later stream of the session took over")
 		case <-one.ended:
 			return sendExpired(stream)
@@ -88,6 +93,19 @@ func sendExpired(stream sessionStream) error {
 	return stream.Send(&pb.SessionEvent{Event: &pb.SessionEvent_Expired{Expired: &pb.Expired{}}})
 }
 
+func sendTurns(stream sessionStream, f *feed) error {
+	tickets, full := f.take()
+	if full {
+		return proto.E(proto.Unavailable, "tell whose turn it is to lock", "", "the client has not listened; resume the session")
+	}
+	for _, ticket := range tickets {
+		if err := stream.Send(&pb.SessionEvent{Event: &pb.SessionEvent_LockTurn{LockTurn: &pb.LockTurn{Ticket: ticket}}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // helloWithin is how long a new stream may take to say who it is.
 const helloWithin = 10 * time.Second
 
@@ -125,6 +143,9 @@ func (m *Master) greet(stream sessionStream, requests <-chan *pb.SessionRequest,
 		return nil, sendExpired(stream)
 	}
 	m.sessions.claim(one, hello.Open)
+	if lost := m.locks.claim(one, hello.Locks); lost > 0 {
+		m.log.Warn("a client claimed locks that it cannot have", "session", one.id, "client", one.client, "locks", lost)
+	}
 	return one, nil
 }
 
@@ -155,6 +176,8 @@ func (m *Master) endSession(one *session, unheard bool) error {
 	if !m.sessions.end(one, unheard) {
 		return nil
 	}
+	m.locks.end(one)
+	m.locks.thaw()
 	if _, err := m.propose(&state.EndSession{Session: one.id, Now: m.now()}); err != nil {
 		m.log.Warn("end of a session could not be logged", "session", one.id, "error", err)
 	}

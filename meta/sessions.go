@@ -42,7 +42,7 @@ type session struct {
 	opens  map[proto.InodeID]open
 	silent bool          // it is of an earlier start of the master and has not resumed yet
 	ended  chan struct{} // closed when it has ended
-	stream chan struct{} // closed when a later stream takes over; nil: none
+	feed   *feed         // of its last stream; nil: none
 }
 
 // slot is what this master remembers of a slot beside the answer that the log keeps.
@@ -284,16 +284,23 @@ func (s *sessions) isOpenOnlyBy(one *session, ino proto.InodeID) bool {
 	return s.opens[ino] == one.opens[ino].count
 }
 
+// isSilent tells whether a session of an earlier start has not resumed yet.
+func (s *sessions) isSilent(one *session) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return one.silent
+}
+
 // attach makes a stream the session's; the one before is told to end.
-func (s *sessions) attach(one *session) (replaced <-chan struct{}) {
+func (s *sessions) attach(one *session) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if one.stream != nil {
-		close(one.stream)
+	if one.feed != nil {
+		close(one.feed.replaced)
 	}
-	one.stream = make(chan struct{})
+	one.feed = newFeed()
 	one.heard, one.silent = s.now(), false
-	return one.stream
+	return one.feed
 }
 
 // status describes the sessions in order of ids.
