@@ -70,6 +70,7 @@ type Client struct {
 	master    pb.MasterClient
 	data      dataPlane
 	sessions  *sessions
+	locks     *heldLocks
 	locations *locations
 	health    *health
 	cluster   proto.ClusterID
@@ -171,13 +172,14 @@ func newClient(opts Options, conn *grpc.ClientConn) *Client {
 		data:        pipeline.NewClient(pipeline.ClientOptions{Dial: opts.Dial, Logger: opts.Logger}),
 		locations:   newLocations(),
 		health:      newHealth(),
+		locks:       newHeldLocks(),
 		writeBudget: semaphore.NewWeighted(opts.WriteBuffer),
 		readBudget:  semaphore.NewWeighted(opts.ReadBuffer),
 		reports:     make(chan struct{}, maxReports),
 		inodes:      map[proto.InodeID]*inode{},
 	}
 	c.background, c.stop = context.WithCancel(context.Background())
-	c.sessions = newSessions(c.master, opts.Name, opts.Logger)
+	c.sessions = newSessions(c.master, opts.Name, opts.Logger, c.locks)
 	c.sessions.onReplace = func() { c.workers.Go(c.reopen) }
 	return c
 }

@@ -25,6 +25,9 @@
 //     where unwritten or uncommitted bytes end. Nothing is read beyond it.
 //   - A change at the master keeps its slot and sequence through all retries.
 //     Whatever its outcome, it is carried out at most once.
+//   - An exclusive lock is given up after what was written under it is committed;
+//     after a lock is given nothing is answered from what was known before, if
+//     the file has changed.
 //   - Read-ahead and unwritten data never exceed ReadBuffer and WriteBuffer.
 //   - A pooled buffer belongs to one run or one piece, which releases it (L12).
 //
@@ -35,10 +38,11 @@
 //
 //	inode.writing     one write or truncation; held across calls to servers
 //	inode.committing  one sync, commit or change of size or time; likewise
+//	inode.locking     one request for a lock (never with the two above); likewise
 //	Client.inodesMu   which inodes are open
 //	inode.mu          all state of one inode; never held while waiting for a
 //	                  server (inode.wait lets it go)
-//	sessions.mu, locations.mu, health.mu, readAhead.mu: leaves
+//	sessions.mu before heldLocks.mu, locations.mu, health.mu, readAhead.mu: leaves
 //
 // # What may block
 //

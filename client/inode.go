@@ -42,6 +42,7 @@ type inode struct {
 
 	writing    token // one write or truncation at a time
 	committing token // one commit, sync or truncation at a time
+	locking    token // one request for a lock at a time
 
 	mu      sync.Mutex
 	changed *sync.Cond // of streams and failures
@@ -78,7 +79,7 @@ func (c *Client) acquire(id proto.InodeID) *inode {
 	if i == nil {
 		i = &inode{
 			c: c, id: id,
-			writing: newToken(), committing: newToken(),
+			writing: newToken(), committing: newToken(), locking: newToken(),
 			files:   map[*File]struct{}{},
 			streams: map[uint64]*stream{},
 		}

@@ -10,11 +10,16 @@ import (
 )
 
 // reopen is called when a new session took the place of an expired one. Files
-// with unwritten data get an error that sticks; all are opened again, so that
+// with unwritten data or locks get an error that sticks; all are opened again, so that
 // the master keeps them when they are unlinked.
 func (c *Client) reopen() {
 	for _, i := range c.holdOpen() {
 		i.expireWrites()
+		if c.locks.takeLost(i.id) {
+			i.mu.Lock()
+			i.fail(proto.E(proto.SessionExpired, "keep a lock on", inodeName(i.id), "the session ended, and another client may have the lock"))
+			i.mu.Unlock()
+		}
 		_, err := c.sendOpen(c.background, Cred{}, i.id, unix.O_RDWR)
 		switch proto.KindOf(err) {
 		case proto.Stale, proto.NotFound:

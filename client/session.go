@@ -38,6 +38,7 @@ type sessions struct {
 	master    pb.MasterClient
 	name      string
 	logger    *slog.Logger
+	locks     *heldLocks
 	onReplace func() // a new session took the place of an expired one
 
 	kick chan struct{} // break the stream and say Hello again
@@ -57,9 +58,9 @@ type sessions struct {
 	lastErr  error                    // why there is no session
 }
 
-func newSessions(master pb.MasterClient, name string, logger *slog.Logger) *sessions {
+func newSessions(master pb.MasterClient, name string, logger *slog.Logger, locks *heldLocks) *sessions {
 	return &sessions{
-		master: master, name: name, logger: logger,
+		master: master, name: name, logger: logger, locks: locks,
 		kick:    make(chan struct{}, 1),
 		bye:     make(chan struct{}),
 		done:    make(chan struct{}),
@@ -173,6 +174,8 @@ func (s *sessions) converse(stream pb.Master_SessionClient, events <-chan *pb.Se
 					return true, nil
 				}
 				tick.Reset(timeout / 3)
+			case *pb.SessionEvent_LockTurn:
+				s.locks.turn(e.LockTurn.Ticket)
 			case *pb.SessionEvent_Expired:
 				s.expire()
 				return true, nil
@@ -236,6 +239,7 @@ func (s *sessions) hello() *pb.Hello {
 		for ino, count := range s.opens {
 			hello.Open = append(hello.Open, &pb.OpenCount{Inode: uint64(ino), Count: count})
 		}
+		hello.Locks = s.locks.wire()
 	}
 	return hello
 }
@@ -259,6 +263,7 @@ func (s *sessions) adopt(w *pb.Welcome) error {
 	s.lastErr = nil
 	s.announce()
 	s.mu.Unlock()
+	s.locks.turnAll()
 	if replaced && s.onReplace != nil {
 		s.onReplace()
 	}
@@ -286,6 +291,7 @@ func (s *sessions) expire() {
 	s.current = nil
 	clear(s.opens)
 	clear(s.closed)
+	s.locks.expire()
 	s.announce()
 }
 

@@ -25,7 +25,7 @@ const killPoll = 100 * time.Millisecond
 // most calls are answered without.
 type call struct {
 	interrupt <-chan struct{}
-	thread    uint32 // that waits for the answer; 0: none that is visible here
+	thread    uint32 // that waits for the answer; 0: none that is visible here, or no matter
 	dying     func(thread uint32) bool
 	sets      uint64 // plainTable.sets when it began
 
@@ -37,6 +37,11 @@ type call struct {
 // begin makes the context of a request; the handler defers its end.
 func (s *fileSystem) begin(interrupt <-chan struct{}, header *fuse.InHeader) *call {
 	return &call{interrupt: interrupt, thread: header.Pid, dying: s.dying, sets: s.plain.sets.Load()}
+}
+
+// beginInterruptible makes the context of a request that ends at any signal.
+func (s *fileSystem) beginInterruptible(interrupt <-chan struct{}) *call {
+	return &call{interrupt: interrupt}
 }
 
 // end releases what the call holds. The context has ended then.

@@ -18,18 +18,23 @@
 //   - The bytes of a WRITE belong to go-fuse and are not touched after the handler
 //     has returned; those of a READ are written straight into go-fuse's buffer.
 //   - A request is broken off only when its process is being killed (call.go), so
-//     no program sees EINTR from a call that may have been carried out.
+//     no program sees EINTR from a call that may have been carried out. The wait for
+//     a lock alone ends at any signal.
 //   - The kernel's WRITEBACK_CACHE stays off: with it the kernel, which never hears
 //     of other mounts, would own sizes and times.
 //   - An open sees what was closed before it on any mount: when the kernel was told
 //     other attributes than those the open found, it is made to ask again (told.go).
 //   - Notifications to the kernel that may wait for a page are sent by the notifier's
-//     goroutine alone, which holds no lock.
-//   - POSIX and flock locks are the kernel's own, valid within one mount.
+//     goroutine alone, which holds no lock; and before the answer to a request for a
+//     lock (locks.go), when nothing is held either.
+//   - Locks are the master's, unless the mount was told to leave them to the kernel;
+//     flock on a directory always is the kernel's, which passes it to no filesystem.
+//   - A lock is answered after the kernel has dropped what it cached of the file, if
+//     that has changed.
 //
 // # Locks
 //
-// handleTable.mu, dirHandle.mu, call.mu, notifier.mu and groupCache.mu are leaves:
+// handleTable.mu, dirHandle.mu, lockOwners.mu, call.mu, notifier.mu and groupCache.mu are leaves:
 // none is held while another is taken. Only dirHandle.mu is held during a call to
 // the client, so that a directory handle is read by one request at a time.
 //

@@ -16,6 +16,8 @@ type fileHandle struct {
 	flags uint32 // of the open
 
 	incapable atomic.Pointer[incapable] // nil: not known
+
+	lockers lockOwners
 }
 
 // Open implements fuse.RawFileSystem.
@@ -91,8 +93,8 @@ func (s *fileSystem) fillOpen(out *fuse.OpenOut, h *fileHandle) {
 	if h.file.KeepCache() {
 		out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
 	}
-	if h.flags&unix.O_ACCMODE == unix.O_RDONLY {
-		out.OpenFlags |= fuse.FOPEN_NOFLUSH // nothing of this handle is to be written at close
+	if h.flags&unix.O_ACCMODE == unix.O_RDONLY && s.localLocks {
+		out.OpenFlags |= fuse.FOPEN_NOFLUSH // nothing of this handle is to be written or unlocked at close
 	}
 	// An append goes where the file ends, which the kernel does not know for sure:
 	// its page cache would keep the bytes at the wrong place. And writes past the
@@ -150,29 +152,34 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 
 // Flush implements fuse.RawFileSystem: it is what close waits for.
 func (s *fileSystem) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
-	return s.write(cancel, &in.InHeader, in.Fh, file.Flush)
+	return s.write(cancel, &in.InHeader, in.Fh, func(ctx context.Context, h *fileHandle) error {
+		err := h.file.Flush(ctx)
+		s.closedBy(ctx, h, in.LockOwner)
+		return err
+	})
 }
 
 // Fsync implements fuse.RawFileSystem. fdatasync is the same: the size has to be
 // durable either way.
 func (s *fileSystem) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	return s.write(cancel, &in.InHeader, in.Fh, file.Sync)
+	return s.write(cancel, &in.InHeader, in.Fh, func(ctx context.Context, h *fileHandle) error { return h.file.Sync(ctx) })
 }
 
 // write has a handle's bytes written out.
-func (s *fileSystem) write(cancel <-chan struct{}, header *fuse.InHeader, fh uint64, how func(file, context.Context) error) fuse.Status {
+func (s *fileSystem) write(cancel <-chan struct{}, header *fuse.InHeader, fh uint64, how func(context.Context, *fileHandle) error) fuse.Status {
 	h, ok := s.files.get(fh)
 	if !ok {
 		return fuse.EBADF
 	}
 	ctx := s.begin(cancel, header)
 	defer ctx.end()
-	return s.changed(how(h.file, ctx))
+	return s.changed(how(ctx, h))
 }
 
 // Release implements fuse.RawFileSystem.
 func (s *fileSystem) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) {
 	if h, ok := s.files.remove(in.Fh); ok {
+		s.unlockReleased(h, in)
 		s.release(h)
 	}
 }

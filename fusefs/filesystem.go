@@ -22,6 +22,8 @@ type fileSystem struct {
 	now     func() time.Time
 	dying   func(thread uint32) bool
 
+	localLocks bool // locks are the kernel's: it is not to ask for them
+
 	groups groupCache
 	files  handleTable[*fileHandle]
 	dirs   handleTable[*dirHandle]

@@ -32,8 +32,11 @@ type memory struct {
 	lastCred client.Cred // of the last call that had one
 	flushes  int
 	syncs    int
-	writeErr error // of the next Flush or Sync
-	readErr  error // of each read that got half of its bytes
+	writeErr error         // of the next Flush or Sync
+	readErr  error         // of each read that got half of its bytes
+	held     *client.Lock  // the last lock
+	unlocks  []client.Lock // the locks that were taken off, with owner and space
+	changed  bool          // the file has changed when a lock is given
 }
 
 type memInode struct {
@@ -464,6 +467,40 @@ func (f *memFile) Sync(ctx context.Context) error {
 	err := f.m.writeErr
 	f.m.writeErr = nil
 	return err
+}
+
+// SetLock knows the last lock, which conflicts with those of other owners.
+func (f *memFile) SetLock(ctx context.Context, l client.Lock, wait bool) (same bool, err error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	switch {
+	case l.Mode == client.LockNone:
+		f.m.held = nil
+	case f.m.held == nil || f.m.held.Owner == l.Owner || f.m.held.Flock != l.Flock:
+		f.m.held = &l
+	case wait:
+		<-ctx.Done()
+		return false, proto.Interrupted
+	default:
+		return false, proto.Conflict
+	}
+	return !f.m.changed, nil
+}
+
+func (f *memFile) TestLock(ctx context.Context, l client.Lock) (other client.Lock, ok bool, err error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if f.m.held == nil {
+		return client.Lock{}, false, nil
+	}
+	return *f.m.held, true, nil
+}
+
+func (f *memFile) Unlock(ctx context.Context, owner uint64, flock bool) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	f.m.unlocks = append(f.m.unlocks, client.Lock{Owner: owner, Flock: flock})
+	return nil
 }
 
 func (f *memFile) Close() error { return f.Flush(context.Background()) }

@@ -52,6 +52,7 @@ func mount(b backend, mountpoint string, opts Options) (*Server, error) {
 		return nil, err
 	}
 	fs := newFileSystem(b, opts.Logger)
+	fs.localLocks = opts.LocalLocks
 	if err := fs.checkRoot(context.Background()); err != nil {
 		return nil, err
 	}
@@ -104,6 +105,7 @@ func fuseOptions(opts *Options) *fuse.MountOptions {
 		DisableSplice:        true, // answers are bytes in memory: a pipe would be a detour
 		EnableSymlinkCaching: true,
 		EnableAcl:            true,
+		EnableLocks:          !opts.LocalLocks,
 		ExtraCapabilities:    capabilities,
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
 		Debug:                opts.Debug,

@@ -18,6 +18,7 @@ type Options struct {
 	Suid       bool // honour set-id bits; needs root
 	Dev        bool // honour device files; needs root
 	AllowOther bool // open to all users, when not mounted by root
+	LocalLocks bool // locks are valid within this mount alone: faster, and other mounts see none
 	Debug      bool // log each request, at level debug
 
 	// KernelReadAhead in bytes, of each open file; needs root. Default 4 MiB.
@@ -60,6 +61,7 @@ var wordOptions = map[string]func(*Options){
 	"suid": func(o *Options) { o.Suid = true }, "nosuid": func(o *Options) { o.Suid = false },
 	"dev": func(o *Options) { o.Dev = true }, "nodev": func(o *Options) { o.Dev = false },
 	"allow_other":         func(o *Options) { o.AllowOther = true },
+	"local_locks":         func(o *Options) { o.LocalLocks = true },
 	"default_permissions": func(o *Options) {}, // is always so
 	"debug":               func(o *Options) { o.Debug = true },
 }

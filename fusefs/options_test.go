@@ -9,10 +9,10 @@ import (
 
 func TestOptions(t *testing.T) {
 	var o Options
-	if err := o.Parse(`rw,ro,nosuid,suid,noexec,noatime,dev,allow_other,default_permissions,debug,fsname=a\,b,subtype=x,_netdev,x-systemd.automount,,`); err != nil {
+	if err := o.Parse(`rw,ro,nosuid,suid,noexec,noatime,dev,allow_other,default_permissions,local_locks,debug,fsname=a\,b,subtype=x,_netdev,x-systemd.automount,,`); err != nil {
 		t.Fatal(err)
 	}
-	want := Options{ReadOnly: true, Suid: true, NoExec: true, NoAtime: true, Dev: true, AllowOther: true, Debug: true, FSName: "a,b", Subtype: "x"}
+	want := Options{ReadOnly: true, Suid: true, NoExec: true, NoAtime: true, Dev: true, AllowOther: true, LocalLocks: true, Debug: true, FSName: "a,b", Subtype: "x"}
 	if o != want {
 		t.Errorf("%+v", o)
 	}

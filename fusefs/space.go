@@ -15,8 +15,8 @@ func (s *fileSystem) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fus
 		return fuse.Status(unix.EOPNOTSUPP) // L14
 	}
 	keepSize := in.Mode&unix.FALLOC_FL_KEEP_SIZE != 0
-	return s.write(cancel, &in.InHeader, in.Fh, func(f file, ctx context.Context) error {
-		return how(f, ctx, int64(in.Offset), int64(in.Length), keepSize)
+	return s.write(cancel, &in.InHeader, in.Fh, func(ctx context.Context, h *fileHandle) error {
+		return how(h.file, ctx, int64(in.Offset), int64(in.Length), keepSize)
 	})
 }
 

@@ -337,7 +337,7 @@ func TestOpenFlags(t *testing.T) {
 	node, _ := f.create("a", unix.O_RDWR)
 	const direct = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_PARALLEL_DIRECT_WRITES
 	for flags, want := range map[uint32]uint32{
-		unix.O_RDONLY:                 fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH,
+		unix.O_RDONLY:                 fuse.FOPEN_KEEP_CACHE, // its close may have to unlock
 		unix.O_RDWR:                   fuse.FOPEN_KEEP_CACHE,
 		unix.O_WRONLY | unix.O_TRUNC:  0,
 		unix.O_WRONLY | unix.O_APPEND: fuse.FOPEN_KEEP_CACHE | direct,
@@ -348,6 +348,12 @@ func TestOpenFlags(t *testing.T) {
 		if out.OpenFlags != want {
 			t.Errorf("open with %#x: flags %#x, want %#x", flags, out.OpenFlags, want)
 		}
+	}
+	f.localLocks = true
+	var out fuse.OpenOut
+	f.want("open", f.Open(nil, &fuse.OpenIn{InHeader: header(node)}, &out), 0)
+	if want := uint32(fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH); out.OpenFlags != want {
+		t.Errorf("with local locks: flags %#x, want %#x", out.OpenFlags, want)
 	}
 }
 

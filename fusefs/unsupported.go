@@ -11,7 +11,6 @@ import (
 //
 //	ACCESS            permitted; default_permissions checks it in the kernel
 //	COPY_FILE_RANGE   the kernel copies through its page cache
-//	GETLK, SETLK      never asked: locks are not enabled, so they are the kernel's
 
 // Ioctl implements fuse.RawFileSystem.
 func (s *fileSystem) Ioctl(cancel <-chan struct{}, in *fuse.IoctlIn, inbuf []byte, out *fuse.IoctlOut, outbuf []byte) fuse.Status {

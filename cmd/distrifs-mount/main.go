@@ -43,7 +43,8 @@ End the mount by umount MOUNTPOINT (fusermount3 -u MOUNTPOINT), SIGTERM or
 SIGINT: what was written is then saved first.
 
 Options for -o: ro, rw, noatime, atime, noexec, exec, suid, nosuid, dev, nodev,
-allow_other, default_permissions, fsname=NAME, subtype=NAME, debug. Permissions
+allow_other, default_permissions, local_locks, fsname=NAME, subtype=NAME, debug.
+With local_locks, locks of files are valid within this mount alone. Permissions
 are always checked; suid, dev and a mount open to all users need root (for the
 last, user_allow_other in /etc/fuse.conf is enough), who has the last always.
 
