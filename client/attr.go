@@ -92,9 +92,9 @@ func (c *Client) learn(a *pb.Attr) Attr {
 		ino.mu.Lock()
 		defer ino.mu.Unlock()
 		ino.absorb(attr, false)
-		return ino.merge(attr)
+		attr = ino.merge(attr)
 	}
-	return attr
+	return c.accesses.show(attr)
 }
 
 // learnOwn is learn for the answer to a change that this client made.
@@ -105,9 +105,9 @@ func (c *Client) learnOwn(a *pb.Attr) Attr {
 		ino.mu.Lock()
 		defer ino.mu.Unlock()
 		ino.absorb(attr, true)
-		return ino.merge(attr)
+		attr = ino.merge(attr)
 	}
-	return attr
+	return c.accesses.show(attr)
 }
 
 func (a Attr) isDir() bool { return a.Mode&unix.S_IFMT == unix.S_IFDIR }

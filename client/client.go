@@ -47,6 +47,7 @@ type Options struct {
 	ReadAhead   int64         // bytes read ahead per open file, at most; default 8 MiB; negative: none
 	ReadBuffer  int64         // bytes read ahead of all files together, at most; default 128 MiB
 	WriteBuffer int64         // bytes not yet acknowledged of all files together, at most; default 64 MiB, at least 4 MiB
+	Atime       Atime         // which reads update access times; default none
 	Logger      *slog.Logger  // default: discards
 
 	Dial        func(ctx context.Context, address string) (net.Conn, error) // data plane; default TCP
@@ -73,6 +74,7 @@ type Client struct {
 	locks     *heldLocks
 	locations *locations
 	health    *health
+	accesses  *accesses
 	cluster   proto.ClusterID
 	chunkSize int64 // bytes
 	root      proto.InodeID
@@ -173,11 +175,13 @@ func newClient(opts Options, conn *grpc.ClientConn) *Client {
 		locations:   newLocations(),
 		health:      newHealth(),
 		locks:       newHeldLocks(),
+		accesses:    &accesses{reporting: newToken(), pending: map[proto.InodeID]access{}},
 		writeBudget: semaphore.NewWeighted(opts.WriteBuffer),
 		readBudget:  semaphore.NewWeighted(opts.ReadBuffer),
 		reports:     make(chan struct{}, maxReports),
 		inodes:      map[proto.InodeID]*inode{},
 	}
+	c.SetAtime(opts.Atime)
 	c.background, c.stop = context.WithCancel(context.Background())
 	c.sessions = newSessions(c.master, opts.Name, opts.Logger, c.locks)
 	c.sessions.onReplace = func() { c.workers.Go(c.reopen) }
@@ -227,6 +231,7 @@ func (c *Client) Close() error {
 		return proto.E(proto.BadHandle, "close client", "", "it is closed already")
 	}
 	failed := c.closeFiles()
+	c.releaseLast()
 	close(c.sessions.bye)
 	select {
 	case <-c.sessions.done:

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -42,6 +43,34 @@ func (i *inode) flush(ctx context.Context, sync bool) error {
 		}
 	}
 	return i.commit(ctx)
+}
+
+// Sync puts all that was written through this client on stable storage, whatever
+// file it is in, as File.Sync does for one file. It goes on after a failure and
+// reports the first; the files report it, too.
+func (c *Client) Sync(ctx context.Context) error {
+	var failed error
+	for _, i := range c.holdOpen() {
+		failed = cmp.Or(failed, i.syncAll(ctx))
+		c.giveBack(i)
+	}
+	return failed
+}
+
+// syncAll is flush with sync; it returns failures of writing, too.
+func (i *inode) syncAll(ctx context.Context) error {
+	i.mu.Lock()
+	before := i.failures
+	i.mu.Unlock()
+	if err := i.flush(ctx, true); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.failures != before {
+		return i.failure
+	}
+	return nil
 }
 
 // unfinished tells whether a flush has anything to do; i.mu is held.

@@ -39,10 +39,12 @@
 //	inode.writing     one write or truncation; held across calls to servers
 //	inode.committing  one sync, commit or change of size or time; likewise
 //	inode.locking     one request for a lock (never with the two above); likewise
+//	accesses.reporting  one report of what was closed and read; likewise
 //	Client.inodesMu   which inodes are open
 //	inode.mu          all state of one inode; never held while waiting for a
 //	                  server (inode.wait lets it go)
-//	sessions.mu before heldLocks.mu, locations.mu, health.mu, readAhead.mu: leaves
+//	sessions.mu before heldLocks.mu, locations.mu, health.mu, readAhead.mu,
+//	accesses.mu: leaves
 //
 // # What may block
 //

@@ -214,7 +214,7 @@ func (f *File) Inode() proto.InodeID { return f.ino.id }
 func (f *File) Attr() Attr {
 	f.ino.mu.Lock()
 	defer f.ino.mu.Unlock()
-	return f.ino.merge(f.ino.attr)
+	return f.ino.c.accesses.show(f.ino.merge(f.ino.attr))
 }
 
 // KeepCache tells whether what the kernel cached at an earlier open of this
@@ -232,7 +232,11 @@ func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, err
 	if err := f.check("read", unix.O_WRONLY); err != nil {
 		return 0, err
 	}
-	return f.ino.read(ctx, f.ahead, p, off)
+	n, err := f.ino.read(ctx, f.ahead, p, off)
+	if (err == nil || err == io.EOF) && f.flags&unix.O_NOATIME == 0 {
+		f.ino.accessed()
+	}
+	return n, err
 }
 
 // WriteAt implements io.WriterAt. With O_APPEND, off is ignored.

@@ -178,6 +178,14 @@ func (c *Client) forgetMtime(id proto.InodeID) {
 	}
 }
 
+// accessed notes that the file was read.
+func (i *inode) accessed() {
+	i.mu.Lock()
+	attr := i.merge(i.attr)
+	i.mu.Unlock()
+	i.c.accesses.note(i.id, &attr, time.Now())
+}
+
 // refresh asks the master for the attributes if they are older than the TTL.
 func (i *inode) refresh(ctx context.Context, ttl time.Duration) error {
 	i.mu.Lock()

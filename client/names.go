@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -87,6 +88,11 @@ func (c *Client) SetAttr(ctx context.Context, cred Cred, ino proto.InodeID, set 
 }
 
 func (c *Client) sendSetAttr(ctx context.Context, cred Cred, ino proto.InodeID, set SetAttr) (Attr, error) {
+	if set.Atime != nil {
+		if err := c.accesses.forget(ctx, ino); err != nil {
+			return Attr{}, err
+		}
+	}
 	reply, _, err := change(ctx, c, cred, "setattr", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.SetAttr(ctx, &pb.SetAttrRequest{
 			Caller: who, Inode: uint64(ino),
@@ -115,6 +121,7 @@ func (c *Client) ReadDir(ctx context.Context, cred Cred, ino proto.InodeID, cook
 	if err != nil {
 		return DirPage{}, err
 	}
+	c.accesses.note(ino, nil, time.Now())
 	page := DirPage{End: reply.End, Parent: proto.InodeID(reply.Parent), Entries: make([]DirEntry, 0, len(reply.Entries))}
 	for _, e := range reply.Entries {
 		entry := DirEntry{Name: string(e.Name), Inode: proto.InodeID(e.Inode), Type: e.Type, Cookie: e.Cookie}
@@ -135,6 +142,7 @@ func (c *Client) ReadLink(ctx context.Context, ino proto.InodeID) (string, error
 	if err != nil {
 		return "", err
 	}
+	c.accesses.note(ino, nil, time.Now())
 	return string(reply.Target), nil
 }
 

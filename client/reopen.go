@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,35 +49,54 @@ func (c *Client) holdOpen() []*inode {
 }
 
 // releaseClosed tells the master in the background, in batches, which files are
-// not open any more.
+// not open any more, and what was read.
 func (c *Client) releaseClosed() {
+	lazy := time.NewTicker(accessDelay)
+	defer lazy.Stop()
 	for {
 		select {
 		case <-c.sessions.releases:
+		case <-lazy.C:
 		case <-c.background.Done():
 			return
 		}
-		for c.releaseBatch() {
+		for c.releaseBatch(c.background) {
 		}
 	}
 }
 
+// releaseLast tells the master what was read, before the session ends; not for long,
+// if it is away.
+func (c *Client) releaseLast() {
+	ctx, cancel := context.WithTimeout(c.background, goodbyeWait)
+	defer cancel()
+	for len(c.accesses.batch(1)) > 0 && c.releaseBatch(ctx) {
+	}
+}
+
 // releaseBatch sends one batch and tells whether to go on at once.
-func (c *Client) releaseBatch() bool {
-	ticket := c.sessions.ticket()
-	session, batch := c.sessions.releasable()
-	if len(batch) == 0 || c.background.Err() != nil {
+func (c *Client) releaseBatch(ctx context.Context) bool {
+	if c.accesses.reporting.acquire(ctx, "release") != nil {
 		return false
 	}
-	_, _, err := change(c.background, c, Cred{}, "release", "", func(ctx context.Context, who *pb.Caller) (*pb.ReleaseReply, error) {
+	defer c.accesses.reporting.release()
+	ticket := c.sessions.ticket()
+	session, batch := c.sessions.releasable()
+	accessed := c.accesses.batch(releaseBatch)
+	if len(batch) == 0 && len(accessed) == 0 || ctx.Err() != nil {
+		return false
+	}
+	_, _, err := change(ctx, c, Cred{}, "release", "", func(ctx context.Context, who *pb.Caller) (*pb.ReleaseReply, error) {
+		request := &pb.ReleaseRequest{Caller: who, Closed: batch, Accessed: accessed}
 		if who.Session != uint64(session) {
-			return &pb.ReleaseReply{}, nil // those opens have gone with their session
+			request.Closed = nil // those opens have gone with their session
 		}
-		return c.master.Release(ctx, &pb.ReleaseRequest{Caller: who, Closed: batch})
+		return c.master.Release(ctx, request)
 	})
 	if err != nil && transient(proto.KindOf(err)) {
 		return true // whatever was counted: the next Hello sets it right
 	}
 	c.sessions.released(session, batch, ticket)
+	c.accesses.reported(accessed)
 	return true
 }

@@ -193,21 +193,44 @@ func (m *Master) Open(ctx context.Context, req *pb.OpenRequest) (*pb.OpenReply, 
 	return reply, r.fail(kind, "")
 }
 
-// maxReleases bounds one Release.
+// maxReleases bounds each list of one Release.
 const maxReleases = 1 << 16
 
-// Release takes opens off; what has no name and is not open any more is reaped soon.
+// Release takes opens off, and records what was read; what has no name and is not open
+// any more is reaped soon.
 func (m *Master) Release(ctx context.Context, req *pb.ReleaseRequest) (*pb.ReleaseReply, error) {
 	r, leave, err := m.enterChange(ctx, req.Caller, "release", "")
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	if len(req.Closed) > maxReleases {
+	if len(req.Closed) > maxReleases || len(req.Accessed) > maxReleases {
 		return nil, r.fail(proto.TooLarge, "")
 	}
 	if kind := m.sessions.released(r, req.Closed); kind != proto.OK {
 		return nil, r.fail(kind, "")
 	}
+	if err := m.recordAccess(req.Accessed); err != nil {
+		return nil, r.wrap(err)
+	}
 	return &pb.ReleaseReply{}, nil
+}
+
+// recordAccess logs the reads that move an access time, if there are any. Doing it
+// twice does no harm.
+func (m *Master) recordAccess(reads []*pb.Access) error {
+	var c state.Access
+	m.machine.read(func(st *state.State) {
+		for _, a := range reads {
+			read := state.Read{Inode: proto.InodeID(a.Inode), At: state.Time{Sec: a.Sec, Nsec: a.Nsec}}
+			if !a.Relative || st.AccessDue(read) {
+				c.Reads = append(c.Reads, read)
+			}
+		}
+	})
+	if len(c.Reads) == 0 {
+		return nil
+	}
+	_, err := m.propose(&c)
+	return err
 }

@@ -136,6 +136,11 @@ func (c *Cluster) Release(ctx context.Context, r *pb.ReleaseRequest) (*pb.Releas
 			c.reap(i)
 		}
 	}
+	for _, a := range r.Accessed {
+		if i := c.inodes[a.Inode]; i != nil {
+			i.attr.AtimeSec, i.attr.AtimeNsec = a.Sec, a.Nsec
+		}
+	}
 	return &pb.ReleaseReply{}, nil
 }
 

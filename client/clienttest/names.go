@@ -137,6 +137,9 @@ func (c *Cluster) SetAttr(_ context.Context, r *pb.SetAttrRequest) (*pb.AttrRepl
 	if r.Mtime != nil {
 		i.setMtime(r.Mtime)
 	}
+	if t := r.Atime; t != nil {
+		i.attr.AtimeSec, i.attr.AtimeNsec = t.Sec, t.Nsec
+	}
 	return i.reply(), nil
 }
 

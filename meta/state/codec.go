@@ -41,6 +41,7 @@ import (
 //	18 MakeMasked    like Make, then u32 umask (not 0)
 //	19 Fallocate     header, u64 inode, u64 offset, u64 length, flag tail, u64 size
 //	20 MakeUnnamed   header, u64 parent, u32 mode, u32 umask, list of u32 (chain)
+//	21 Access        list of (u64 inode, time)
 //
 // An answer that a session's slot keeps:
 //
@@ -412,6 +413,17 @@ func (c *MakeUnnamed) Encode(dst []byte) []byte {
 	return dst
 }
 
+// Encode appends the payload to dst.
+func (c *Access) Encode(dst []byte) []byte {
+	p := (*put)(&dst)
+	p.u32(uint32(len(c.Reads)))
+	for _, read := range c.Reads {
+		p.u64(uint64(read.Inode))
+		p.time(read.At)
+	}
+	return dst
+}
+
 // Decode reads the payload of a log record back into a command. It keeps nothing of
 // payload. Malformed: payload is not what Encode writes, to the last byte.
 func Decode(op Op, payload []byte) (Command, error) {
@@ -452,6 +464,8 @@ func decode(op Op, t *take) Command {
 		return &Reap{Inodes: take64s[proto.InodeID](t)}
 	case OpDropAssigned:
 		return &DropAssigned{Inode: t.inode(), Chunks: take64s[proto.ChunkID](t)}
+	case OpAccess:
+		return &Access{Reads: t.reads()}
 	}
 	return decodeOfClient(op, t)
 }
@@ -524,6 +538,18 @@ func (t *take) chains() [][]proto.NodeID {
 		chains[i] = take32s[proto.NodeID](t)
 	}
 	return chains
+}
+
+func (t *take) reads() []Read {
+	n := t.count(8 + 12)
+	if n == 0 {
+		return nil
+	}
+	reads := make([]Read, n)
+	for i := range reads {
+		reads[i] = Read{Inode: t.inode(), At: t.time()}
+	}
+	return reads
 }
 
 // encodeResult appends the part of an answer that a slot keeps.

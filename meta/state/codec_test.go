@@ -46,6 +46,7 @@ func samples() []Command {
 		&Make{Header: h, Parent: 1, Name: []byte("masked"), Mode: 0o040777, Umask: 0o027},
 		&Fallocate{Header: h, Inode: 2, Offset: 1 << 20, Length: 3 << 20, Tail: true, Size: 1 << 41},
 		&MakeUnnamed{Header: h, Parent: 1, Mode: 0o640, Umask: 0o027, Chain: []proto.NodeID{2, 1}},
+		&Access{Reads: []Read{{Inode: 2, At: h.Now}, {Inode: 1<<32 | 3, At: Time{-1, 5}}}},
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 	OpMakeMasked // a Make with a umask
 	OpFallocate
 	OpMakeUnnamed
+	OpAccess
 	opEnd
 )
 
@@ -268,6 +269,16 @@ type MakeUnnamed struct {
 	Chain  []proto.NodeID // not empty: assign chunk 0
 }
 
+// Access moves access times forward, and changes nothing else: no ctime, no change
+// counter. Inodes that are gone are passed over.
+type Access struct{ Reads []Read }
+
+// Read is when an inode was last read.
+type Read struct {
+	Inode proto.InodeID
+	At    Time
+}
+
 // Which operation code each command has.
 
 func (*Init) Op() Op         { return OpInit }
@@ -288,6 +299,7 @@ func (*Reap) Op() Op         { return OpReap }
 func (*DropAssigned) Op() Op { return OpDropAssigned }
 func (*Fallocate) Op() Op    { return OpFallocate }
 func (*MakeUnnamed) Op() Op  { return OpMakeUnnamed }
+func (*Access) Op() Op       { return OpAccess }
 
 // Op is OpMake, as it was before there was a umask, or OpMakeMasked.
 func (c *Make) Op() Op {

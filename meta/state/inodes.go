@@ -168,6 +168,15 @@ func (t *tables) times(slot uint32) times {
 
 // setTimes sets all times and counts a change.
 func (t *tables) setTimes(slot uint32, w times) {
+	t.putTimes(slot, w)
+	n := t.inodes.mut(slot)
+	if n.change++; n.change == 0 {
+		t.colds.mut(t.needCold(slot)).changeHigh++
+	}
+}
+
+// putTimes sets all times.
+func (t *tables) putTimes(slot uint32, w times) {
 	n := t.inodes.mut(slot)
 	if n.cold == 0 && (w.atime != w.btime || w.ctime != w.mtime) {
 		t.needCold(slot)
@@ -177,9 +186,6 @@ func (t *tables) setTimes(slot uint32, w times) {
 	if n.cold != 0 {
 		c := t.colds.mut(n.cold)
 		c.atime, c.ctime = w.atime, w.ctime
-	}
-	if n.change++; n.change == 0 {
-		t.colds.mut(t.needCold(slot)).changeHigh++
 	}
 }
 

@@ -97,6 +97,8 @@ func (s *State) executeGrowing(c Command) Result {
 		return s.setXattr(c)
 	case *AssignChunks:
 		return s.assignChunks(c)
+	case *Access:
+		return s.access(c)
 	}
 	return Result{Kind: proto.NotSupported}
 }

@@ -2623,6 +2623,7 @@ type ReleaseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
 	Closed        []*OpenCount           `protobuf:"bytes,2,rep,name=closed,proto3" json:"closed,omitempty"`
+	Accessed      []*Access              `protobuf:"bytes,3,rep,name=accessed,proto3" json:"accessed,omitempty"` // at most 65536, like closed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2671,6 +2672,83 @@ func (x *ReleaseRequest) GetClosed() []*OpenCount {
 	return nil
 }
 
+func (x *ReleaseRequest) GetAccessed() []*Access {
+	if x != nil {
+		return x.Accessed
+	}
+	return nil
+}
+
+// Access is when an inode was last read. It moves the access time forward, and
+// changes nothing else of the inode.
+type Access struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Inode         uint64                 `protobuf:"varint,1,opt,name=inode,proto3" json:"inode,omitempty"`
+	Sec           int64                  `protobuf:"varint,2,opt,name=sec,proto3" json:"sec,omitempty"`
+	Nsec          uint32                 `protobuf:"varint,3,opt,name=nsec,proto3" json:"nsec,omitempty"`
+	Relative      bool                   `protobuf:"varint,4,opt,name=relative,proto3" json:"relative,omitempty"` // only if the time so far is not after mtime and ctime, or a day old
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Access) Reset() {
+	*x = Access{}
+	mi := &file_master_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Access) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Access) ProtoMessage() {}
+
+func (x *Access) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Access.ProtoReflect.Descriptor instead.
+func (*Access) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Access) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *Access) GetSec() int64 {
+	if x != nil {
+		return x.Sec
+	}
+	return 0
+}
+
+func (x *Access) GetNsec() uint32 {
+	if x != nil {
+		return x.Nsec
+	}
+	return 0
+}
+
+func (x *Access) GetRelative() bool {
+	if x != nil {
+		return x.Relative
+	}
+	return false
+}
+
 type ReleaseReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2679,7 +2757,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +2769,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +2782,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{40}
+	return file_master_proto_rawDescGZIP(), []int{41}
 }
 
 // Lock is a lock on a range of bytes. Locks of flock(2) and of fcntl(2) do not see
@@ -2724,7 +2802,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +2814,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +2827,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{41}
+	return file_master_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Lock) GetInode() uint64 {
@@ -2817,7 +2895,7 @@ type SetLockRequest struct {
 
 func (x *SetLockRequest) Reset() {
 	*x = SetLockRequest{}
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2829,7 +2907,7 @@ func (x *SetLockRequest) String() string {
 func (*SetLockRequest) ProtoMessage() {}
 
 func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2842,7 +2920,7 @@ func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockRequest.ProtoReflect.Descriptor instead.
 func (*SetLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{42}
+	return file_master_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SetLockRequest) GetCaller() *Caller {
@@ -2883,7 +2961,7 @@ type SetLockReply struct {
 
 func (x *SetLockReply) Reset() {
 	*x = SetLockReply{}
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +2973,7 @@ func (x *SetLockReply) String() string {
 func (*SetLockReply) ProtoMessage() {}
 
 func (x *SetLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +2986,7 @@ func (x *SetLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockReply.ProtoReflect.Descriptor instead.
 func (*SetLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{43}
+	return file_master_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SetLockReply) GetQueued() bool {
@@ -2935,7 +3013,7 @@ type TestLockRequest struct {
 
 func (x *TestLockRequest) Reset() {
 	*x = TestLockRequest{}
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3025,7 @@ func (x *TestLockRequest) String() string {
 func (*TestLockRequest) ProtoMessage() {}
 
 func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3038,7 @@ func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockRequest.ProtoReflect.Descriptor instead.
 func (*TestLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{44}
+	return file_master_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TestLockRequest) GetCaller() *Caller {
@@ -2988,7 +3066,7 @@ type TestLockReply struct {
 
 func (x *TestLockReply) Reset() {
 	*x = TestLockReply{}
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3078,7 @@ func (x *TestLockReply) String() string {
 func (*TestLockReply) ProtoMessage() {}
 
 func (x *TestLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3091,7 @@ func (x *TestLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockReply.ProtoReflect.Descriptor instead.
 func (*TestLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{45}
+	return file_master_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TestLockReply) GetConflict() bool {
@@ -3050,7 +3128,7 @@ type GetChunkLocationRequest struct {
 
 func (x *GetChunkLocationRequest) Reset() {
 	*x = GetChunkLocationRequest{}
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3140,7 @@ func (x *GetChunkLocationRequest) String() string {
 func (*GetChunkLocationRequest) ProtoMessage() {}
 
 func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3153,7 @@ func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunkLocationRequest.ProtoReflect.Descriptor instead.
 func (*GetChunkLocationRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{46}
+	return file_master_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetChunkLocationRequest) GetCaller() *Caller {
@@ -3123,7 +3201,7 @@ type ChunkLocations struct {
 
 func (x *ChunkLocations) Reset() {
 	*x = ChunkLocations{}
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3213,7 @@ func (x *ChunkLocations) String() string {
 func (*ChunkLocations) ProtoMessage() {}
 
 func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3226,7 @@ func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkLocations.ProtoReflect.Descriptor instead.
 func (*ChunkLocations) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{47}
+	return file_master_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ChunkLocations) GetChunks() []*ChunkLocation {
@@ -3172,7 +3250,7 @@ type AssignChunkRequest struct {
 
 func (x *AssignChunkRequest) Reset() {
 	*x = AssignChunkRequest{}
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3184,7 +3262,7 @@ func (x *AssignChunkRequest) String() string {
 func (*AssignChunkRequest) ProtoMessage() {}
 
 func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3197,7 +3275,7 @@ func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignChunkRequest.ProtoReflect.Descriptor instead.
 func (*AssignChunkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{48}
+	return file_master_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AssignChunkRequest) GetCaller() *Caller {
@@ -3243,7 +3321,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3255,7 +3333,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3268,7 +3346,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{49}
+	return file_master_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CommitRequest) GetCaller() *Caller {
@@ -3325,7 +3403,7 @@ type FallocateRequest struct {
 
 func (x *FallocateRequest) Reset() {
 	*x = FallocateRequest{}
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3337,7 +3415,7 @@ func (x *FallocateRequest) String() string {
 func (*FallocateRequest) ProtoMessage() {}
 
 func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3350,7 +3428,7 @@ func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FallocateRequest.ProtoReflect.Descriptor instead.
 func (*FallocateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{50}
+	return file_master_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *FallocateRequest) GetCaller() *Caller {
@@ -3411,7 +3489,7 @@ type ReportChainFailureRequest struct {
 
 func (x *ReportChainFailureRequest) Reset() {
 	*x = ReportChainFailureRequest{}
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3423,7 +3501,7 @@ func (x *ReportChainFailureRequest) String() string {
 func (*ReportChainFailureRequest) ProtoMessage() {}
 
 func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3436,7 +3514,7 @@ func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportChainFailureRequest.ProtoReflect.Descriptor instead.
 func (*ReportChainFailureRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{51}
+	return file_master_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReportChainFailureRequest) GetCaller() *Caller {
@@ -3494,7 +3572,7 @@ type ReportCorruptRequest struct {
 
 func (x *ReportCorruptRequest) Reset() {
 	*x = ReportCorruptRequest{}
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3506,7 +3584,7 @@ func (x *ReportCorruptRequest) String() string {
 func (*ReportCorruptRequest) ProtoMessage() {}
 
 func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3519,7 +3597,7 @@ func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptRequest.ProtoReflect.Descriptor instead.
 func (*ReportCorruptRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{52}
+	return file_master_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReportCorruptRequest) GetCaller() *Caller {
@@ -3565,7 +3643,7 @@ type ReportCorruptReply struct {
 
 func (x *ReportCorruptReply) Reset() {
 	*x = ReportCorruptReply{}
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3577,7 +3655,7 @@ func (x *ReportCorruptReply) String() string {
 func (*ReportCorruptReply) ProtoMessage() {}
 
 func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3590,7 +3668,7 @@ func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptReply.ProtoReflect.Descriptor instead.
 func (*ReportCorruptReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{53}
+	return file_master_proto_rawDescGZIP(), []int{54}
 }
 
 type StatusRequest struct {
@@ -3601,7 +3679,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3613,7 +3691,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3626,7 +3704,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{54}
+	return file_master_proto_rawDescGZIP(), []int{55}
 }
 
 type StatusReply struct {
@@ -3657,7 +3735,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3669,7 +3747,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3682,7 +3760,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{55}
+	return file_master_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -3842,7 +3920,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3854,7 +3932,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3867,7 +3945,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{56}
+	return file_master_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *NodeStatus) GetNode() uint32 {
@@ -3947,7 +4025,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3959,7 +4037,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3972,7 +4050,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{57}
+	return file_master_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -4029,7 +4107,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4041,7 +4119,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4054,7 +4132,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{58}
+	return file_master_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -4097,7 +4175,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4109,7 +4187,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4122,7 +4200,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{59}
+	return file_master_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -4347,10 +4425,16 @@ const file_master_proto_rawDesc = "" +
 	"\tlocations\x18\x04 \x01(\rR\tlocations\"`\n" +
 	"\tOpenReply\x12\"\n" +
 	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12/\n" +
-	"\x06chunks\x18\x02 \x03(\v2\x17.distrifs.ChunkLocationR\x06chunks\"g\n" +
+	"\x06chunks\x18\x02 \x03(\v2\x17.distrifs.ChunkLocationR\x06chunks\"\x95\x01\n" +
 	"\x0eReleaseRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12+\n" +
-	"\x06closed\x18\x02 \x03(\v2\x13.distrifs.OpenCountR\x06closed\"\x0e\n" +
+	"\x06closed\x18\x02 \x03(\v2\x13.distrifs.OpenCountR\x06closed\x12,\n" +
+	"\baccessed\x18\x03 \x03(\v2\x10.distrifs.AccessR\baccessed\"`\n" +
+	"\x06Access\x12\x14\n" +
+	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x10\n" +
+	"\x03sec\x18\x02 \x01(\x03R\x03sec\x12\x12\n" +
+	"\x04nsec\x18\x03 \x01(\rR\x04nsec\x12\x1a\n" +
+	"\brelative\x18\x04 \x01(\bR\brelative\"\x0e\n" +
 	"\fReleaseReply\"\xb2\x01\n" +
 	"\x04Lock\x12\x14\n" +
 	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x14\n" +
@@ -4526,7 +4610,7 @@ func file_master_proto_rawDescGZIP() []byte {
 }
 
 var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_master_proto_goTypes = []any{
 	(LockMode)(0),                     // 0: distrifs.LockMode
 	(*SessionRequest)(nil),            // 1: distrifs.SessionRequest
@@ -4569,154 +4653,156 @@ var file_master_proto_goTypes = []any{
 	(*OpenRequest)(nil),               // 38: distrifs.OpenRequest
 	(*OpenReply)(nil),                 // 39: distrifs.OpenReply
 	(*ReleaseRequest)(nil),            // 40: distrifs.ReleaseRequest
-	(*ReleaseReply)(nil),              // 41: distrifs.ReleaseReply
-	(*Lock)(nil),                      // 42: distrifs.Lock
-	(*SetLockRequest)(nil),            // 43: distrifs.SetLockRequest
-	(*SetLockReply)(nil),              // 44: distrifs.SetLockReply
-	(*TestLockRequest)(nil),           // 45: distrifs.TestLockRequest
-	(*TestLockReply)(nil),             // 46: distrifs.TestLockReply
-	(*GetChunkLocationRequest)(nil),   // 47: distrifs.GetChunkLocationRequest
-	(*ChunkLocations)(nil),            // 48: distrifs.ChunkLocations
-	(*AssignChunkRequest)(nil),        // 49: distrifs.AssignChunkRequest
-	(*CommitRequest)(nil),             // 50: distrifs.CommitRequest
-	(*FallocateRequest)(nil),          // 51: distrifs.FallocateRequest
-	(*ReportChainFailureRequest)(nil), // 52: distrifs.ReportChainFailureRequest
-	(*ReportCorruptRequest)(nil),      // 53: distrifs.ReportCorruptRequest
-	(*ReportCorruptReply)(nil),        // 54: distrifs.ReportCorruptReply
-	(*StatusRequest)(nil),             // 55: distrifs.StatusRequest
-	(*StatusReply)(nil),               // 56: distrifs.StatusReply
-	(*NodeStatus)(nil),                // 57: distrifs.NodeStatus
-	(*ChunkStatus)(nil),               // 58: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 59: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 60: distrifs.DiskStatus
-	(*Caller)(nil),                    // 61: distrifs.Caller
-	(*Attr)(nil),                      // 62: distrifs.Attr
-	(*ChunkLocation)(nil),             // 63: distrifs.ChunkLocation
+	(*Access)(nil),                    // 41: distrifs.Access
+	(*ReleaseReply)(nil),              // 42: distrifs.ReleaseReply
+	(*Lock)(nil),                      // 43: distrifs.Lock
+	(*SetLockRequest)(nil),            // 44: distrifs.SetLockRequest
+	(*SetLockReply)(nil),              // 45: distrifs.SetLockReply
+	(*TestLockRequest)(nil),           // 46: distrifs.TestLockRequest
+	(*TestLockReply)(nil),             // 47: distrifs.TestLockReply
+	(*GetChunkLocationRequest)(nil),   // 48: distrifs.GetChunkLocationRequest
+	(*ChunkLocations)(nil),            // 49: distrifs.ChunkLocations
+	(*AssignChunkRequest)(nil),        // 50: distrifs.AssignChunkRequest
+	(*CommitRequest)(nil),             // 51: distrifs.CommitRequest
+	(*FallocateRequest)(nil),          // 52: distrifs.FallocateRequest
+	(*ReportChainFailureRequest)(nil), // 53: distrifs.ReportChainFailureRequest
+	(*ReportCorruptRequest)(nil),      // 54: distrifs.ReportCorruptRequest
+	(*ReportCorruptReply)(nil),        // 55: distrifs.ReportCorruptReply
+	(*StatusRequest)(nil),             // 56: distrifs.StatusRequest
+	(*StatusReply)(nil),               // 57: distrifs.StatusReply
+	(*NodeStatus)(nil),                // 58: distrifs.NodeStatus
+	(*ChunkStatus)(nil),               // 59: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 60: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 61: distrifs.DiskStatus
+	(*Caller)(nil),                    // 62: distrifs.Caller
+	(*Attr)(nil),                      // 63: distrifs.Attr
+	(*ChunkLocation)(nil),             // 64: distrifs.ChunkLocation
 }
 var file_master_proto_depIdxs = []int32{
 	2,  // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
 	4,  // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
 	3,  // 2: distrifs.Hello.open:type_name -> distrifs.OpenCount
-	42, // 3: distrifs.Hello.locks:type_name -> distrifs.Lock
+	43, // 3: distrifs.Hello.locks:type_name -> distrifs.Lock
 	6,  // 4: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
 	7,  // 5: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
 	8,  // 6: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
 	9,  // 7: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
-	61, // 8: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	61, // 9: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	62, // 10: distrifs.AttrReply.attr:type_name -> distrifs.Attr
-	61, // 11: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	62, // 8: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	62, // 9: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	63, // 10: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	62, // 11: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
 	14, // 12: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
 	14, // 13: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	61, // 14: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	62, // 14: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
 	17, // 15: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
-	62, // 16: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	61, // 17: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
-	61, // 18: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	61, // 19: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	62, // 20: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	63, // 21: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
-	61, // 22: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	61, // 23: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	61, // 24: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	61, // 25: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	61, // 26: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	61, // 27: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	61, // 28: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	61, // 29: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	61, // 30: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	61, // 31: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	61, // 32: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	62, // 33: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	63, // 34: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
-	61, // 35: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	63, // 16: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	62, // 17: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	62, // 18: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	62, // 19: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	63, // 20: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	64, // 21: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	62, // 22: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	62, // 23: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	62, // 24: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	62, // 25: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	62, // 26: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	62, // 27: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	62, // 28: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	62, // 29: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	62, // 30: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	62, // 31: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	62, // 32: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	63, // 33: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	64, // 34: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	62, // 35: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
 	3,  // 36: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
-	0,  // 37: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	61, // 38: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
-	42, // 39: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	62, // 40: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	61, // 41: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
-	42, // 42: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
-	42, // 43: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	61, // 44: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	63, // 45: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	61, // 46: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	61, // 47: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	14, // 48: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	61, // 49: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	61, // 50: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	61, // 51: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	57, // 52: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	58, // 53: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	59, // 54: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	60, // 55: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	1,  // 56: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	10, // 57: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	11, // 58: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	13, // 59: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	15, // 60: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	18, // 61: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	20, // 62: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	21, // 63: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	23, // 64: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	24, // 65: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	25, // 66: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	26, // 67: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	27, // 68: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	27, // 69: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	29, // 70: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	31, // 71: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	11, // 72: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	34, // 73: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	35, // 74: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	36, // 75: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	38, // 76: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	40, // 77: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	43, // 78: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	45, // 79: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	47, // 80: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	49, // 81: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	50, // 82: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	51, // 83: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	52, // 84: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	53, // 85: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	55, // 86: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	5,  // 87: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	12, // 88: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	12, // 89: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	12, // 90: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	16, // 91: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	19, // 92: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	22, // 93: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	22, // 94: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	12, // 95: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	12, // 96: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	12, // 97: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	12, // 98: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	28, // 99: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	28, // 100: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	30, // 101: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	32, // 102: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	33, // 103: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	12, // 104: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	12, // 105: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	37, // 106: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	39, // 107: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	41, // 108: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	44, // 109: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	46, // 110: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	48, // 111: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	48, // 112: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	12, // 113: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	12, // 114: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	63, // 115: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	54, // 116: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	56, // 117: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	87, // [87:118] is the sub-list for method output_type
-	56, // [56:87] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	41, // 37: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
+	0,  // 38: distrifs.Lock.mode:type_name -> distrifs.LockMode
+	62, // 39: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	43, // 40: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
+	63, // 41: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	62, // 42: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	43, // 43: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	43, // 44: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	62, // 45: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	64, // 46: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	62, // 47: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	62, // 48: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	14, // 49: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	62, // 50: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	62, // 51: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	62, // 52: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	58, // 53: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	59, // 54: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	60, // 55: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	61, // 56: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	1,  // 57: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	10, // 58: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	11, // 59: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	13, // 60: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	15, // 61: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	18, // 62: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	20, // 63: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	21, // 64: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	23, // 65: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	24, // 66: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	25, // 67: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	26, // 68: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	27, // 69: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	27, // 70: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	29, // 71: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	31, // 72: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	11, // 73: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	34, // 74: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	35, // 75: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	36, // 76: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	38, // 77: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	40, // 78: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	44, // 79: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	46, // 80: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	48, // 81: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	50, // 82: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	51, // 83: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	52, // 84: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	53, // 85: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	54, // 86: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	56, // 87: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	5,  // 88: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	12, // 89: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	12, // 90: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	12, // 91: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	16, // 92: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	19, // 93: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	22, // 94: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	22, // 95: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	12, // 96: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	12, // 97: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	12, // 98: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	12, // 99: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	28, // 100: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	28, // 101: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	30, // 102: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	32, // 103: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	33, // 104: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	12, // 105: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	12, // 106: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	37, // 107: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	39, // 108: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	42, // 109: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	45, // 110: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	47, // 111: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	49, // 112: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	49, // 113: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	12, // 114: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	12, // 115: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	64, // 116: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	55, // 117: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	57, // 118: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	88, // [88:119] is the sub-list for method output_type
+	57, // [57:88] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -4742,7 +4828,7 @@ func file_master_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   60,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
