@@ -3,9 +3,10 @@
 GO         ?= go
 MOUNT      ?= /mnt/distrifs
 PREFIX     ?= /usr/local
+SBIN       ?= /sbin
 BENCHFLAGS ?= -benchtime 1s
 
-.PHONY: build up down test bench lint proto install clean
+.PHONY: build up down test bench lint proto install install-helpers clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
@@ -42,6 +43,16 @@ proto:
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install bin/distrifs bin/distrifs-master bin/distrifs-chunkd bin/distrifs-mount $(DESTDIR)$(PREFIX)/bin
+	$(MAKE) install-helpers
+
+# mount(8) and umount(8) look for helpers in /sbin alone. SBIN= leaves them out.
+install-helpers:
+ifneq ($(SBIN),)
+	install -d $(DESTDIR)$(SBIN)
+	for name in mount.distrifs mount.fuse.distrifs umount.distrifs umount.fuse.distrifs; do \
+		ln -sf $(PREFIX)/bin/distrifs-mount $(DESTDIR)$(SBIN)/$$name || exit 1; \
+	done
+endif
 
 clean:
 	rm -rf bin

@@ -49,8 +49,8 @@ func (o *Options) flags() uintptr {
 		set  bool
 		flag uintptr
 	}{
-		{o.ReadOnly, unix.MS_RDONLY}, {o.NoAtime, unix.MS_NOATIME}, {o.NoExec, unix.MS_NOEXEC},
-		{!o.Suid, unix.MS_NOSUID}, {!o.Dev, unix.MS_NODEV},
+		{o.ReadOnly, unix.MS_RDONLY}, {o.NoExec, unix.MS_NOEXEC}, {o.NoSuid, unix.MS_NOSUID}, {o.NoDev, unix.MS_NODEV},
+		{o.NoAtime, unix.MS_NOATIME}, {o.StrictAtime, unix.MS_STRICTATIME}, {!o.NoAtime && !o.StrictAtime, unix.MS_RELATIME},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -91,8 +91,7 @@ func (o *Options) helperOptions() string {
 		set  bool
 		word string
 	}{
-		{o.AllowOther, "allow_other"}, {o.ReadOnly, "ro"}, {o.NoAtime, "noatime"}, {o.NoExec, "noexec"},
-		{o.Suid, "suid"}, {o.Dev, "dev"},
+		{o.AllowOther, "allow_other"}, {o.ReadOnly, "ro"}, {o.NoAtime, "noatime"}, {o.StrictAtime, "strictatime"}, {o.NoExec, "noexec"},
 	} {
 		if w.set {
 			options = append(options, w.word)

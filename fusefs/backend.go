@@ -30,6 +30,8 @@ type backend interface {
 	ListXattr(ctx context.Context, cred client.Cred, ino proto.InodeID) ([]string, error)
 	SetXattr(ctx context.Context, cred client.Cred, ino proto.InodeID, name string, value []byte, flags uint32) error
 	RemoveXattr(ctx context.Context, cred client.Cred, ino proto.InodeID, name string) error
+	Sync(ctx context.Context) error // what is unwritten in all files
+	SetAtime(mode client.Atime)
 	StatFS(ctx context.Context) (client.FSStat, error)
 
 	OpenInode(ctx context.Context, cred client.Cred, ino proto.InodeID, flags uint32) (file, error)

@@ -29,6 +29,8 @@
 //     lock (locks.go), when nothing is held either.
 //   - Locks are the master's, unless the mount was told to leave them to the kernel;
 //     flock on a directory always is the kernel's, which passes it to no filesystem.
+//   - Which reads update access times, the kernel's flags of the mount say (flags.go),
+//     which a remount changes; the client keeps the times.
 //   - A lock is answered after the kernel has dropped what it cached of the file, if
 //     that has changed.
 //

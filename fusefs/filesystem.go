@@ -19,8 +19,12 @@ type fileSystem struct {
 	backend backend
 	log     *slog.Logger
 	root    proto.InodeID // of the mount: node 1
-	now     func() time.Time
-	dying   func(thread uint32) bool
+
+	description string // Options.Description
+	remounted   func() // called when the kernel's flags may have changed
+
+	now   func() time.Time
+	dying func(thread uint32) bool
 
 	localLocks bool // locks are the kernel's: it is not to ask for them
 
@@ -47,6 +51,7 @@ func newFileSystem(b backend, log *slog.Logger) *fileSystem {
 		backend:       b,
 		log:           log,
 		root:          b.Root(),
+		remounted:     func() {},
 		now:           time.Now,
 		dying:         threadDying,
 		groups:        groupCache{now: time.Now, read: readThreadStatus},
@@ -95,7 +100,7 @@ func status(err error) fuse.Status {
 // fillEntry answers a request that found or made an inode.
 func (s *fileSystem) fillEntry(out *fuse.EntryOut, attr *client.Attr, ttl time.Duration) {
 	out.NodeId = s.node(attr.Inode)
-	out.Generation = uint64(attr.Inode.Generation())
+	out.Generation = s.generation(attr.Inode)
 	out.SetEntryTimeout(ttl)
 	out.SetAttrTimeout(ttl)
 	s.fillAttr(&out.Attr, attr)

@@ -32,6 +32,7 @@ type memory struct {
 	lastCred client.Cred // of the last call that had one
 	flushes  int
 	syncs    int
+	allSyncs int           // of Sync
 	writeErr error         // of the next Flush or Sync
 	readErr  error         // of each read that got half of its bytes
 	held     *client.Lock  // the last lock
@@ -62,6 +63,15 @@ func newMemory() *memory {
 
 func (m *memory) Root() proto.InodeID     { return m.root }
 func (m *memory) CacheTTL() time.Duration { return m.ttl }
+
+func (m *memory) SetAtime(client.Atime) {}
+
+func (m *memory) Sync(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.allSyncs++
+	return nil
+}
 
 // lock finds an inode; the caller unlocks when ok.
 func (m *memory) lock(ino proto.InodeID) (*memInode, error) {
@@ -99,6 +109,9 @@ func (m *memory) Lookup(ctx context.Context, cred client.Cred, parent proto.Inod
 	}
 	defer m.mu.Unlock()
 	m.lastCred = cred
+	if name == ".." {
+		return m.inodes[dir.parent].attr, nil
+	}
 	i := dir.find(name)
 	if i < 0 {
 		return client.Attr{}, proto.NotFound

@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -24,13 +25,16 @@ const (
 // capabilities that go-fuse does not ask for by itself: READDIRPLUS only when a
 // program looks at attributes; O_TRUNC as part of OPEN; modes without the umask
 // taken off, which is the master's to do; set-id bits as privileges.go tells;
-// asynchronous O_DIRECT requests side by side; mappings of files opened past the cache.
+// asynchronous O_DIRECT requests side by side; mappings of files opened past the cache;
+// handles of inodes that the kernel has forgotten (export.go).
 const capabilities = fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_DONT_MASK |
-	fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ASYNC_DIO | fuse.CAP_DIRECT_IO_ALLOW_MMAP
+	fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ASYNC_DIO | fuse.CAP_DIRECT_IO_ALLOW_MMAP |
+	fuse.CAP_EXPORT_SUPPORT
 
 // Server is a mount.
 type Server struct {
 	mountpoint string
+	device     string // as in the kernel's table: "0:57"
 	fuse       *fuse.Server
 	ended      chan struct{}
 }
@@ -53,6 +57,7 @@ func mount(b backend, mountpoint string, opts Options) (*Server, error) {
 	}
 	fs := newFileSystem(b, opts.Logger)
 	fs.localLocks = opts.LocalLocks
+	fs.description = opts.Description
 	if err := fs.checkRoot(context.Background()); err != nil {
 		return nil, err
 	}
@@ -68,14 +73,31 @@ func mount(b backend, mountpoint string, opts Options) (*Server, error) {
 		return nil, fmt.Errorf("mount %s: speak with the kernel: %w", path, err)
 	}
 	s := &Server{mountpoint: path, fuse: server, ended: make(chan struct{})}
+	stopWatching := s.adjust(fs, &opts)
 	go func() {
 		defer close(s.ended)
 		server.Serve()
+		stopWatching()
 	}()
-	if err := raiseReadAhead(path, opts.KernelReadAhead); err != nil {
+	return s, nil
+}
+
+// adjust sets what goes by the kernel's entry of the mount: how far it reads ahead, and
+// which reads update access times. Nothing here touches the mount itself.
+func (s *Server) adjust(fs *fileSystem, opts *Options) (stop func()) {
+	fs.backend.SetAtime(opts.atime())
+	entry, ok, err := mountAt(s.mountpoint)
+	if err != nil || !ok {
+		opts.Logger.Error("the mount is not in the kernel's table", "mountpoint", s.mountpoint, "error", err)
+		return func() {}
+	}
+	s.device = entry.device
+	if err := raiseReadAhead(entry.device, opts.KernelReadAhead); err != nil {
 		opts.Logger.Warn("the kernel's read-ahead stays at its default: sequential reads are slower", "error", err)
 	}
-	return s, nil
+	watcher := watchFlags(entry.device, fs.backend, opts.Logger)
+	fs.remounted = watcher.look
+	return watcher.close
 }
 
 func (o *Options) setDefaults() {
@@ -129,7 +151,7 @@ func (s *Server) Ended() <-chan struct{} { return s.ended }
 // Unmount ends the mount and waits for the requests under way. It fails with
 // Busy, and changes nothing, while a program uses the mount.
 func (s *Server) Unmount() error {
-	if err := unmount(s.mountpoint); err != nil {
+	if err := s.takeDown(unmount); err != nil {
 		select {
 		case <-s.ended: // from outside, meanwhile
 			return nil
@@ -144,25 +166,36 @@ func (s *Server) Unmount() error {
 // Detach takes the mount out of the tree of files though programs use it; those
 // are served on until they are done, or this process ends.
 func (s *Server) Detach() error {
-	if err := detach(s.mountpoint); err != nil {
+	if err := s.takeDown(detach); err != nil && !errors.Is(err, errDetached) {
 		return fmt.Errorf("detach %s: %w", s.mountpoint, err)
 	}
 	return nil
+}
+
+var errDetached = proto.E(proto.Busy, "unmount", "", "it was detached before, and programs still use it")
+
+// takeDown takes the mount away, unless that was done from outside already: what is
+// mounted there now may be somebody else's.
+func (s *Server) takeDown(how func(mountpoint string) error) error {
+	entry, ok, err := mountAt(s.mountpoint)
+	if err != nil {
+		return err
+	}
+	if s.device != "" && (!ok || entry.device != s.device) {
+		return errDetached
+	}
+	return how(s.mountpoint)
 }
 
 // IsBusy tells whether Unmount failed because the mount is in use.
 func IsBusy(err error) bool { return proto.KindOf(err) == proto.Busy }
 
 // raiseReadAhead sets how far the kernel reads ahead in each open file, which
-// it allows root alone. Nothing here touches the mount itself.
-func raiseReadAhead(mountpoint string, bytes int64) error {
+// it allows root alone.
+func raiseReadAhead(device string, bytes int64) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	entry, ok, err := mountAt(mountpoint)
-	if err != nil || !ok {
-		return err
-	}
-	file := filepath.Join("/sys/class/bdi", entry.device, "read_ahead_kb")
+	file := filepath.Join("/sys/class/bdi", device, "read_ahead_kb")
 	return os.WriteFile(file, strconv.AppendInt(nil, bytes>>10, 10), 0)
 }

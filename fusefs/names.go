@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"github.com/distrifs/distrifs/client"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -13,7 +14,16 @@ const maxName = proto.MaxName
 func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	ctx := s.begin(cancel, in)
 	defer ctx.end()
-	attr, err := s.backend.Lookup(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name)
+	var attr client.Attr
+	var err error
+	switch name {
+	case ".":
+		attr, err = s.openHandle(ctx, s.inode(in.NodeId))
+	case "..":
+		attr, err = s.parentOf(ctx, s.inode(in.NodeId))
+	default:
+		attr, err = s.backend.Lookup(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name)
+	}
 	if err != nil {
 		return status(err)
 	}

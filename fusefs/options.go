@@ -10,43 +10,64 @@ import (
 // Options of Mount. Permissions are always checked by the kernel
 // (default_permissions), and a mount made by root is open to all users.
 type Options struct {
-	FSName     string // what mount(8) shows as the source; default "distrifs"
-	Subtype    string // the type is shown as fuse.SUBTYPE; default "distrifs"
-	ReadOnly   bool
-	NoAtime    bool
-	NoExec     bool
-	Suid       bool // honour set-id bits; needs root
-	Dev        bool // honour device files; needs root
-	AllowOther bool // open to all users, when not mounted by root
-	LocalLocks bool // locks are valid within this mount alone: faster, and other mounts see none
-	Debug      bool // log each request, at level debug
+	FSName      string // what mount(8) shows as the source; default "distrifs"
+	Subtype     string // the type is shown as fuse.SUBTYPE; default "distrifs"
+	ReadOnly    bool
+	NoAtime     bool // reads do not move access times; default: as relatime
+	StrictAtime bool // each read does
+	NoExec      bool
+	NoSuid      bool // ignore set-id bits; always so unless mounted by root
+	NoDev       bool // refuse device files; likewise
+	AllowOther  bool // open to all users, when not mounted by root
+	LocalLocks  bool // locks are valid within this mount alone: faster, and other mounts see none
+	Debug       bool // log each request, at level debug
 
+	// Description is what the extended attribute DescriptionXattr of the mount's
+	// root holds.
+	Description string
 	// KernelReadAhead in bytes, of each open file; needs root. Default 4 MiB.
 	KernelReadAhead int64
 	Logger          *slog.Logger // default: discards
 }
 
 // Parse takes over a list of mount options as in mount(8): words between commas,
-// where a backslash takes a comma's meaning away. An option that is not known is
-// refused. Of two that contradict each other the later counts.
-func (o *Options) Parse(list string) error {
+// where a backslash takes a comma's meaning away. Of two that contradict each other
+// the later counts. Those that only mount(8) and systemd understand are ignored; any
+// other that is not known here is handed to other, unless that is nil, and refused
+// if it does not know it either (L14).
+func (o *Options) Parse(list string, other func(name, value string) (known bool, err error)) error {
 	for _, option := range splitOptions(list) {
 		name, value, hasValue := strings.Cut(option, "=")
 		if set, ok := valueOptions[name]; ok && value != "" {
 			set(o, value)
 			continue
 		}
-		set, ok := wordOptions[name]
-		switch {
-		case !ok && !ofMount(option):
-			return proto.E(proto.Invalid, "mount option", "\""+option+"\"", "it is not known, or its value is missing")
-		case hasValue && ok:
-			return proto.E(proto.Invalid, "mount option", "\""+option+"\"", name+" takes no value")
-		case ok:
+		if set, ok := wordOptions[name]; ok {
+			if hasValue && name != "user" {
+				return badOption(option, name+" takes no value")
+			}
 			set(o)
+			continue
+		}
+		if ofMount(name) {
+			continue
+		}
+		known := false
+		if other != nil {
+			var err error
+			if known, err = other(name, value); err != nil {
+				return badOption(option, err.Error())
+			}
+		}
+		if !known {
+			return badOption(option, "it is not known, or its value is missing")
 		}
 	}
 	return nil
+}
+
+func badOption(option, detail string) error {
+	return proto.E(proto.Invalid, "mount option", "\""+option+"\"", detail)
 }
 
 var valueOptions = map[string]func(*Options, string){
@@ -56,23 +77,36 @@ var valueOptions = map[string]func(*Options, string){
 
 var wordOptions = map[string]func(*Options){
 	"ro": func(o *Options) { o.ReadOnly = true }, "rw": func(o *Options) { o.ReadOnly = false },
-	"noatime": func(o *Options) { o.NoAtime = true }, "atime": func(o *Options) { o.NoAtime = false },
-	"noexec": func(o *Options) { o.NoExec = true }, "exec": func(o *Options) { o.NoExec = false },
-	"suid": func(o *Options) { o.Suid = true }, "nosuid": func(o *Options) { o.Suid = false },
-	"dev": func(o *Options) { o.Dev = true }, "nodev": func(o *Options) { o.Dev = false },
+	"noatime":     func(o *Options) { o.NoAtime, o.StrictAtime = true, false },
+	"atime":       func(o *Options) { o.NoAtime, o.StrictAtime = false, false },
+	"relatime":    func(o *Options) { o.NoAtime, o.StrictAtime = false, false },
+	"strictatime": func(o *Options) { o.NoAtime, o.StrictAtime = false, true },
+	"noexec":      func(o *Options) { o.NoExec = true }, "exec": func(o *Options) { o.NoExec = false },
+	"nosuid": func(o *Options) { o.NoSuid = true }, "suid": func(o *Options) { o.NoSuid = false },
+	"nodev": func(o *Options) { o.NoDev = true }, "dev": func(o *Options) { o.NoDev = false },
 	"allow_other":         func(o *Options) { o.AllowOther = true },
 	"local_locks":         func(o *Options) { o.LocalLocks = true },
 	"default_permissions": func(o *Options) {}, // is always so
 	"debug":               func(o *Options) { o.Debug = true },
+	// What mount(8) lets users mount is not trusted.
+	"user": (*Options).distrust, "users": (*Options).distrust,
+	"owner": (*Options).distrustIDs, "group": (*Options).distrustIDs,
 }
 
-// ofMount tells the options that mount(8) acts upon, not the filesystem.
-func ofMount(option string) bool {
-	switch option {
-	case "defaults", "auto", "noauto", "nofail", "_netdev":
+func (o *Options) distrust() {
+	o.NoExec = true
+	o.distrustIDs()
+}
+
+func (o *Options) distrustIDs() { o.NoSuid, o.NoDev = true, true }
+
+// ofMount tells the options that mount(8) and systemd act upon, not the filesystem.
+func ofMount(name string) bool {
+	switch name {
+	case "defaults", "async", "auto", "noauto", "nofail", "_netdev", "comment", "nouser", "nousers", "noowner", "nogroup":
 		return true
 	}
-	return strings.HasPrefix(option, "x-")
+	return strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "X-")
 }
 
 func splitOptions(list string) (options []string) {

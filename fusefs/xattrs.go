@@ -28,6 +28,10 @@ func (s *fileSystem) getXattr(ctx context.Context, cred client.Cred, ino proto.I
 
 // GetXAttr implements fuse.RawFileSystem. An empty buffer asks for the size.
 func (s *fileSystem) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+	if name == DescriptionXattr && in.NodeId == fuse.FUSE_ROOT_ID {
+		s.remounted() // who remounts asks for it afterwards
+		return fill(dest, s.description)
+	}
 	ctx := s.begin(cancel, in)
 	defer ctx.end()
 	value, err := s.getXattr(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/cmd/internal/cli"
 )
@@ -25,27 +28,41 @@ func inBackground() bool { return os.Getenv(readyVariable) != "" }
 
 const readyLine = "mounted"
 
-// background starts the child and waits until its mount answers.
-func background() error {
+// errStart says that there is no process in the background.
+var errStart = errors.New("start in the background")
+
+// background starts the child and waits until its mount answers. If ctx ends before
+// that, so does the child.
+func background(ctx context.Context, args []string, mountpoint string) error {
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+		return fmt.Errorf("%w: find this program: %w", errStart, err)
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("start in the background: %w", err)
+		return fmt.Errorf("%w: %w", errStart, err)
 	}
 	defer read.Close()
-	cmd := exec.Command(self, os.Args[1:]...)
+	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), readyVariable+"=3")
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	write.Close()
 	if err != nil {
-		return fmt.Errorf("start in the background: %w", err)
+		return fmt.Errorf("%w: %w", errStart, err)
 	}
-	return awaitReady(read, cmd.Wait)
+	end := func() { _ = cmd.Process.Signal(syscall.SIGTERM) } // an error says that it has ended
+	defer context.AfterFunc(ctx, end)()
+	if err := awaitReady(read, cmd.Wait); err != nil {
+		return err
+	}
+	// From outside, for the process that serves a mount must not touch it.
+	if err := unix.Statfs(mountpoint, new(unix.Statfs_t)); err != nil {
+		end()
+		return fmt.Errorf("mount %s: it does not answer: %w", mountpoint, err)
+	}
+	return nil
 }
 
 // awaitReady reads how the start went. wait gives the end of a child that said
@@ -77,6 +94,12 @@ func takeReadyPipe() *readyPipe {
 	os.Unsetenv(readyVariable)
 	syscall.CloseOnExec(fd)
 	return &readyPipe{pipe: os.NewFile(uintptr(fd), "ready")}
+}
+
+// failBackground tells a parent, if there is one, why the command line is no good.
+func failBackground(err error) error {
+	takeReadyPipe().failed(err)
+	return err
 }
 
 // leaveFolder makes a process in the background leave the folder it was started

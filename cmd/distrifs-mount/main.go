@@ -7,29 +7,23 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"time"
 
 	"github.com/distrifs/distrifs/client"
 	"github.com/distrifs/distrifs/cmd/internal/cli"
 	"github.com/distrifs/distrifs/fusefs"
 )
 
-// settings are the values of the flags.
-type settings struct {
-	foreground  *bool
-	options     *[]string
-	dialTimeout *time.Duration
-	ioTimeout   *time.Duration
-	readAhead   *cli.Size
-	writeBuffer *cli.Size
-	logFile     *string
-	logging     *cli.Logging
+func main() {
+	if helper := helperOf(os.Args[0]); helper != nil {
+		os.Exit(runHelper(helper))
+	}
+	cmd, _ := newCommand(os.Args[1:])
+	cmd.Main()
 }
 
-func main() { newCommand().Main() }
-
-func newCommand() *cli.Command {
+// newCommand describes the program. args are what a process in the background is
+// started with.
+func newCommand(args []string) (*cli.Command, *settings) {
 	cmd := cli.New("distrifs-mount", "mounts a DistriFS cluster")
 	cmd.Args, cmd.MinArgs, cmd.MaxArgs = "MASTER[:/SUBFOLDER] MOUNTPOINT", 2, 2
 	cmd.Long = `Mounts the cluster of MASTER (host:port; the port is 9420 unless given), or a
@@ -42,55 +36,41 @@ of the package fuse3. A mount that a crash left dead is taken over.
 End the mount by umount MOUNTPOINT (fusermount3 -u MOUNTPOINT), SIGTERM or
 SIGINT: what was written is then saved first.
 
-Options for -o: ro, rw, noatime, atime, noexec, exec, suid, nosuid, dev, nodev,
-allow_other, default_permissions, local_locks, fsname=NAME, subtype=NAME, debug.
-With local_locks, locks of files are valid within this mount alone. Permissions
-are always checked; suid, dev and a mount open to all users need root (for the
-last, user_allow_other in /etc/fuse.conf is enough), who has the last always.
+Options for -o: ro, rw, noexec, exec, nosuid, suid, nodev, dev, relatime (which is
+usual), noatime, strictatime, allow_other, default_permissions, local_locks,
+fsname=NAME, subtype=NAME, debug, soft, hard, and the flags below as NAME=VALUE, for example
+io-timeout=5m. Those for mount(8) alone (_netdev, nofail, x-...) are ignored, any
+other is refused. With local_locks, locks of files are valid within this mount alone. Permissions are always checked. A mount made by root is open to
+all users and honours set-id bits and device files unless they are refused; one of
+another user does not, and needs user_allow_other in /etc/fuse.conf to be open.
+
+Called as mount.distrifs or mount.fuse.distrifs it is the helper by which mount(8)
+mounts and remounts these types, called as umount.fuse.distrifs the one of umount(8).
 
 In the background without --log-file nothing is logged.`
 	cmd.Examples = `distrifs-mount localhost:9420 /mnt/distrifs
-distrifs-mount -o ro,noatime master.example:9420:/projects /mnt/projects
+distrifs-mount -o ro,noatime,io-timeout=5m master.example:9420:/projects /mnt/projects
 distrifs-mount -f --log-level debug localhost /mnt/distrifs
 umount /mnt/distrifs`
-	flags := cmd.Flags()
-	s := &settings{
-		foreground:  flags.BoolP("foreground", "f", false, "serve in the foreground"),
-		options:     flags.StringArrayP("options", "o", nil, "mount options, separated by commas (may be repeated)"),
-		dialTimeout: flags.Duration("dial-timeout", 10*time.Second, "how long to wait for the master's first answer"),
-		ioTimeout:   flags.Duration("io-timeout", time.Minute, "how long a call waits for servers that are away before it fails"),
-		readAhead:   cmd.SizeFlag("read-ahead", 8<<20, "bytes read ahead of an open file, at most"),
-		writeBuffer: cmd.SizeFlag("write-buffer", 64<<20, "bytes written by programs and not yet by all servers, at most"),
-		logFile:     flags.String("log-file", "", "append the log to this file instead of standard error"),
-		logging:     cli.LogFlags(flags),
-	}
-	cmd.Run = func(ctx context.Context, args []string) error {
-		if *s.foreground || inBackground() {
-			return s.serve(ctx, args[0], args[1])
+	s := newSettings(cmd)
+	cmd.Run = func(ctx context.Context, names []string) error {
+		p, err := s.plan(names[0], names[1])
+		if err != nil {
+			return failBackground(err)
 		}
-		return background()
+		if *s.foreground || inBackground() {
+			return s.serve(ctx, p)
+		}
+		return background(ctx, args, p.mountpoint)
 	}
-	return cmd
+	return cmd, s
 }
 
 // serve mounts, and returns when the mount has ended.
-func (s *settings) serve(ctx context.Context, source, mountpoint string) (err error) {
+func (s *settings) serve(ctx context.Context, p plan) (err error) {
 	ready := takeReadyPipe()
 	defer func() { ready.failed(err) }()
-	from, err := parseSource(source)
-	if err != nil {
-		return err
-	}
-	opts := fusefs.Options{FSName: source}
-	for _, list := range *s.options {
-		if err := opts.Parse(list); err != nil {
-			return err
-		}
-	}
-	if mountpoint, err = filepath.Abs(mountpoint); err != nil {
-		return err
-	}
-	log, closeLog, err := s.openLog(opts.Debug)
+	log, closeLog, err := s.openLog(p.options.Debug)
 	if err != nil {
 		return err
 	}
@@ -98,17 +78,17 @@ func (s *settings) serve(ctx context.Context, source, mountpoint string) (err er
 	if err := ready.leaveFolder(); err != nil {
 		return err
 	}
-	opts.Logger = log
+	p.options.Logger = log
 	tuneMemory()
-	c, err := s.dial(ctx, from, mountpoint, log)
+	c, err := s.dial(ctx, p, log)
 	if err != nil {
 		return err
 	}
-	server, err := fusefs.Mount(c, mountpoint, opts)
+	server, err := fusefs.Mount(c, p.mountpoint, p.options)
 	if err != nil {
 		return errors.Join(err, c.Close())
 	}
-	log.Info("mounted", "source", source, "mountpoint", server.Mountpoint(), "version", cli.Version())
+	log.Info("mounted", "source", p.options.FSName, "mountpoint", server.Mountpoint(), "version", cli.Version())
 	ready.ok()
 	return end(ctx, server, c, log)
 }
@@ -135,16 +115,16 @@ func end(ctx context.Context, server *fusefs.Server, c *client.Client, log *slog
 	return nil
 }
 
-func (s *settings) dial(ctx context.Context, from source, mountpoint string, log *slog.Logger) (*client.Client, error) {
+func (s *settings) dial(ctx context.Context, p plan, log *slog.Logger) (*client.Client, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown host"
 	}
-	return client.Dial(ctx, from.master, client.Options{
-		Name:        fmt.Sprintf("%s pid %d mount %s", host, os.Getpid(), mountpoint),
-		Subfolder:   from.folder,
+	return client.Dial(ctx, p.from.master, client.Options{
+		Name:        fmt.Sprintf("%s pid %d mount %s", host, os.Getpid(), p.mountpoint),
+		Subfolder:   p.from.folder,
 		DialTimeout: *s.dialTimeout,
-		IOTimeout:   *s.ioTimeout,
+		IOTimeout:   s.effectiveIOTimeout(),
 		ReadAhead:   int64(*s.readAhead),
 		WriteBuffer: int64(*s.writeBuffer),
 		Logger:      log,

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,9 +12,12 @@ import (
 // Fatal ends the process with code 1 behind one line on standard error,
 // "program: what: why: remedy"; the error's text supplies all but the program.
 func Fatal(err error) {
-	printError(os.Stderr, filepath.Base(os.Args[0]), err)
+	Complain(err)
 	os.Exit(1)
 }
+
+// Complain is Fatal without the end of the process.
+func Complain(err error) { printError(os.Stderr, filepath.Base(os.Args[0]), err) }
 
 // printError writes one line, whatever the error's text looks like.
 func printError(w io.Writer, program string, err error) {
@@ -53,6 +57,12 @@ func (e *usageError) Error() string {
 
 func (c *Command) usageError(text string) error {
 	return &usageError{text: text, command: c.path()}
+}
+
+// IsUsage tells whether a command failed because its arguments make no sense.
+func IsUsage(err error) bool {
+	var usage *usageError
+	return errors.As(err, &usage)
 }
 
 // Usagef is what Run returns when the arguments make no sense; the text is
