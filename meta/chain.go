@@ -55,7 +55,7 @@ func judge(c state.Chunk, members []registry.Member, giveUp time.Duration) []sta
 // lastResort is the position of the member whose bytes stand when there is no better;
 // -1: there is none, or something better may come.
 func lastResort(c state.Chunk, members []registry.Member, standings []standing) int {
-	if !c.Committed || slices.ContainsFunc(standings, func(s standing) bool { return s != lost }) {
+	if slices.ContainsFunc(standings, func(s standing) bool { return s != lost }) {
 		return -1
 	}
 	for _, version := range []proto.Version{c.Version, c.Version - 1} {
@@ -104,13 +104,15 @@ func survivors(c state.Chunk, members []registry.Member, giveUp time.Duration, s
 	return left
 }
 
-// replaceable are the connected members whose replica is lost: where no other
-// chunkserver can take the chunk, it is copied to them again.
+// replaceable are the connected members whose replica is lost, and that could not be
+// written to as they are: where no other chunkserver can take the chunk, it is copied
+// to them again.
 func replaceable(c state.Chunk, members []registry.Member, giveUp time.Duration, suspects []proto.NodeID) (list []proto.NodeID) {
 	standings := judge(c, members, giveUp)
+	may := readable(c, members, giveUp)
 	resort := lastResort(c, members, standings)
 	for i, m := range members {
-		if standings[i] == lost && i != resort && m.Connected && m.Known && !slices.Contains(suspects, m.Node) {
+		if standings[i] == lost && !may[i] && i != resort && m.Connected && m.Known && !slices.Contains(suspects, m.Node) {
 			list = append(list, m.Node)
 		}
 	}

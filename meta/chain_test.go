@@ -241,6 +241,55 @@ func TestTwoRestartsBeforeTheFirstCommit(t *testing.T) {
 	})
 }
 
+// All chunkservers die while a new file is being written, and come back: the head's
+// bytes stand, and the writer goes on (G7).
+func TestAllRestartedBeforeTheFirstCommit(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		chain := c.chainOf(f.Chunk)
+		for _, n := range chain {
+			n.hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1, Unclean: true}, false)
+		}
+		for _, n := range chain {
+			n.restart()
+		}
+		one.fail(f, 1, chain[0].id)
+		story(c.t, c.take(), `
+			master -> 1: set version 2 = ok
+
+			master -> 2: copy version 2 from [1] = ok
+
+			client <- version 2: 1 2`)
+	})
+}
+
+// The same when the first frame had reached nobody: there is nothing to copy, and no
+// member is taken twice.
+func TestAllRestartedBeforeTheFirstWrite(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		chain := c.chainOf(f.Chunk)
+		for _, n := range chain {
+			n.restart()
+		}
+		one.fail(f, 1, chain[0].id, chain[1].id)
+		story(c.t, c.take(), `
+			master -> 1: set version 2 = no such replica
+			master -> 2: set version 2 = no such replica
+			master -> 3: set version 2 = no such replica
+
+			master -> 1: set version 2 or create = ok
+			master -> 2: set version 2 or create = ok
+			master -> 3: set version 2 or create = ok
+
+			client <- version 2: 1 2 3`)
+	})
+}
+
 // A copy that takes longer than the writer waits for one answer is not begun anew.
 func TestCopyOutlivesTheReport(t *testing.T) {
 	inCluster(t, 4, Config{}, func(c *cluster) {

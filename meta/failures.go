@@ -175,25 +175,38 @@ func (m *Master) nextChain(c state.Chunk, members []registry.Member, suspects []
 	if len(left) >= least {
 		return left, nil, nil
 	}
-	if len(left) > 0 {
-		missing := least - len(left)
-		if fresh, err = m.nodes.Place(missing, missing, c.Chain...); err == nil {
-			return left, fresh, nil
-		}
-		if fresh = replaceable(c, members, m.giveUp(), suspects); len(fresh) >= missing {
-			return left, fresh[:missing], nil
-		}
+	if fresh = m.joining(c, members, left, suspects); fresh != nil {
+		return left, fresh, nil
 	}
 	// L4: never below min-replicas on a suspicion alone.
 	all := survivors(c, members, m.giveUp(), nil, 0)
-	switch {
-	case len(all) >= least:
+	if len(all) >= least {
 		return all, nil, nil
-	case len(all) == 0:
+	}
+	if fresh = m.joining(c, members, all, suspects); fresh != nil {
+		return all, fresh, nil
+	}
+	if len(all) == 0 {
 		return nil, nil, proto.E(proto.Unavailable, "", "", "no member of the chain is there with a good replica")
 	}
 	return nil, nil, proto.E(proto.TooFewReplicas, "", "",
 		fmt.Sprintf("%d of %d replicas are left and no chunkserver can take another; at least %d are needed", len(all), len(c.Chain), least))
+}
+
+// joining are those who make up min-replicas with the members that go on, by copying
+// from them; nil: there are not enough, or there is nobody to copy from.
+func (m *Master) joining(c state.Chunk, members []registry.Member, left, suspects []proto.NodeID) []proto.NodeID {
+	if len(left) == 0 {
+		return nil
+	}
+	missing := int(m.cluster.MinReplicas) - len(left)
+	if fresh, err := m.nodes.Place(missing, missing, c.Chain...); err == nil {
+		return fresh
+	}
+	if fresh := replaceable(c, members, m.giveUp(), suspects); len(fresh) >= missing {
+		return fresh[:missing]
+	}
+	return nil
 }
 
 // tooEarly spares members that may be about to register again after a start of the master.
