@@ -12,10 +12,11 @@ import (
 
 // binaries is where the programs under test are, built at the first need.
 var binaries struct {
-	once sync.Once
-	main bool   // Main runs, and will remove the folder
-	dir  string // set by once
-	err  error
+	once  sync.Once
+	main  bool   // Main runs, and will remove the folder
+	plain bool   // without the race detector in any case
+	dir   string // set by once
+	err   error
 }
 
 // Main is the TestMain of a package that uses the harness: it runs a registered
@@ -29,6 +30,11 @@ func Main(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+// WithoutRaceDetector has the programs built without it although the test has it. A
+// package calls it from init whose tests are many calls of other programs, which would
+// take the better part of an hour.
+func WithoutRaceDetector() { binaries.plain = true }
 
 // Binary gives the path of one of our programs.
 func Binary(t testing.TB, name string) string {
@@ -53,7 +59,7 @@ func build() {
 		return
 	}
 	args := []string{"build", "-o", binaries.dir + "/"}
-	if raceEnabled {
+	if raceEnabled && !binaries.plain {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "./cmd/...")...)

@@ -25,7 +25,8 @@
 // Nothing waits for a fixed time. Everything waits for a condition, with a limit
 // that only a fault reaches.
 //
-// The binaries are built once a test binary, with the race detector if the test has it.
+// The binaries are built once a test binary, with the race detector if the
+// test has it (but see WithoutRaceDetector).
 // A data race or a panic in any log fails the test. Every process is ended at the end of
 // its test, by its own pid; if the test binary itself is killed they die with it.
 //

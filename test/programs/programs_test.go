@@ -10,6 +10,8 @@ import (
 	"github.com/distrifs/distrifs/test/cluster"
 )
 
+func init() { cluster.WithoutRaceDetector() }
+
 func TestMain(m *testing.M) { cluster.Main(m) }
 
 // limit ends a program that hangs, and reaches no other.
