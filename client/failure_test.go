@@ -122,7 +122,7 @@ func TestWriteSurvives(t *testing.T) {
 				f := create(t, c, "/f")
 				var frames atomic.Int32
 				cluster.Nodes[at.node].Hook(func(op string, _ uuid.UUID, _ uint64, n int) error {
-					if op == "write" && frames.Add(1) == 6 {
+					if op == "write" && frames.Add(1) == 3 {
 						return at.fn(cluster, op, n)
 					}
 					return nil
@@ -132,7 +132,7 @@ func TestWriteSurvives(t *testing.T) {
 					mustWrite(t, f, data[off:min(off+100000, len(data))], int64(off))
 				}
 				must(t, f.Close())
-				if frames.Load() < 6 {
+				if frames.Load() < 3 {
 					t.Fatal("nothing was hurt")
 				}
 				checkReplicas(t, cluster, c, data)

@@ -127,13 +127,13 @@ func (ra *readAhead) begin(start, n int64) {
 	ctx := ra.ctx
 	ra.spawn(func() {
 		pc.err = ra.load(ctx, pc.data, pc.start)
-		close(pc.ready)
 		ra.mu.Lock()
-		defer ra.mu.Unlock()
 		if pc.err != nil {
 			ra.forget(pc)
 		}
-		ra.leave(pc)
+		ra.leave(pc) // before a reader can be done with it and have more fetched
+		ra.mu.Unlock()
+		close(pc.ready)
 	})
 }
 
