@@ -100,6 +100,20 @@ func (i *inode) drain(ctx context.Context, sync bool) error {
 	})
 }
 
+// drainSince waits until nothing is unwritten, and gives the failure that has come
+// since there had been so many.
+func (i *inode) drainSince(ctx context.Context, failures uint64) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.drain(ctx, false); err != nil {
+		return err
+	}
+	if i.failures != failures {
+		return i.failure
+	}
+	return nil
+}
+
 // syncChains puts the chunks that were written since the last sync on stable
 // storage on all their replicas. The committing token is held.
 func (i *inode) syncChains(ctx context.Context) error {

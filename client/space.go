@@ -132,15 +132,7 @@ func (i *inode) zeroEnds(ctx context.Context, off, end int64) error {
 			return err
 		}
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if err := i.drain(ctx, false); err != nil {
-		return err
-	}
-	if i.failures != before {
-		return i.failure
-	}
-	return nil
+	return i.drainSince(ctx, before)
 }
 
 // zeroPart has a part of a chunk zeroed, unless it is a hole.

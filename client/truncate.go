@@ -84,15 +84,7 @@ func (i *inode) extendFrom(ctx context.Context, size int64) error {
 	if err := i.zeroGap(ctx, old, size); err != nil {
 		return err
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if err := i.drain(ctx, false); err != nil {
-		return err
-	}
-	if i.failures != before {
-		return i.failure
-	}
-	return nil
+	return i.drainSince(ctx, before)
 }
 
 // truncated brings what is known here in line with the new size.

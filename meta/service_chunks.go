@@ -103,7 +103,7 @@ func (m *Master) AssignChunk(ctx context.Context, req *pb.AssignChunkRequest) (*
 	if count == 0 || count > maxAssign {
 		return nil, r.fail(proto.Invalid, "count is 1 to 64")
 	}
-	if last := state.MaxFileSize / m.cluster.ChunkSize; req.First > last || uint64(count)-1 > last-req.First {
+	if last := m.cluster.LastChunk(); req.First > last || uint64(count)-1 > last-req.First {
 		return nil, r.fail(proto.FileTooBig, "")
 	}
 	there, err := m.assigned(r, ino, req.First, count)

@@ -189,7 +189,7 @@ func (s *State) assignChunks(c *AssignChunks) Result {
 	if n == 0 || n > MaxAssign {
 		return Result{Kind: proto.Invalid}
 	}
-	if last := MaxFileSize / s.config.ChunkSize; c.First > last || uint64(n)-1 > last-c.First {
+	if last := s.config.LastChunk(); c.First > last || uint64(n)-1 > last-c.First {
 		return Result{Kind: proto.FileTooBig}
 	}
 	for _, chain := range c.Chains {

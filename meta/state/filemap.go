@@ -139,7 +139,7 @@ func (s *State) FileChunks(ino proto.InodeID, first uint64, count int, fn func(C
 		return kind
 	}
 	content := s.inodes.get(slot).content
-	last := MaxFileSize / s.config.ChunkSize
+	last := s.config.LastChunk()
 	for index := first; index <= last; index++ {
 		chunk := s.chunkFrom(content, index)
 		if chunk == 0 {

@@ -73,6 +73,9 @@ type Config struct {
 	Epoch       proto.Epoch
 }
 
+// LastChunk is the largest index of a chunk that a file can have.
+func (c Config) LastChunk() uint64 { return MaxFileSize / c.ChunkSize }
+
 // SessionInfo is a session in a listing.
 type SessionInfo struct {
 	ID     proto.SessionID
