@@ -23,6 +23,55 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type LeaseMode int32
+
+const (
+	LeaseMode_LEASE_NONE      LeaseMode = 0
+	LeaseMode_LEASE_SHARED    LeaseMode = 1 // what is cached of the inode is right
+	LeaseMode_LEASE_EXCLUSIVE LeaseMode = 2 // and this session alone may change it
+)
+
+// Enum value maps for LeaseMode.
+var (
+	LeaseMode_name = map[int32]string{
+		0: "LEASE_NONE",
+		1: "LEASE_SHARED",
+		2: "LEASE_EXCLUSIVE",
+	}
+	LeaseMode_value = map[string]int32{
+		"LEASE_NONE":      0,
+		"LEASE_SHARED":    1,
+		"LEASE_EXCLUSIVE": 2,
+	}
+)
+
+func (x LeaseMode) Enum() *LeaseMode {
+	p := new(LeaseMode)
+	*p = x
+	return p
+}
+
+func (x LeaseMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LeaseMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_master_proto_enumTypes[0].Descriptor()
+}
+
+func (LeaseMode) Type() protoreflect.EnumType {
+	return &file_master_proto_enumTypes[0]
+}
+
+func (x LeaseMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LeaseMode.Descriptor instead.
+func (LeaseMode) EnumDescriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{0}
+}
+
 type LockMode int32
 
 const (
@@ -56,11 +105,11 @@ func (x LockMode) String() string {
 }
 
 func (LockMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_master_proto_enumTypes[0].Descriptor()
+	return file_master_proto_enumTypes[1].Descriptor()
 }
 
 func (LockMode) Type() protoreflect.EnumType {
-	return &file_master_proto_enumTypes[0]
+	return &file_master_proto_enumTypes[1]
 }
 
 func (x LockMode) Number() protoreflect.EnumNumber {
@@ -69,7 +118,7 @@ func (x LockMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LockMode.Descriptor instead.
 func (LockMode) EnumDescriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{0}
+	return file_master_proto_rawDescGZIP(), []int{1}
 }
 
 type SessionRequest struct {
@@ -78,6 +127,7 @@ type SessionRequest struct {
 	//
 	//	*SessionRequest_Hello
 	//	*SessionRequest_KeepAlive
+	//	*SessionRequest_Returned
 	Request       isSessionRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -138,6 +188,15 @@ func (x *SessionRequest) GetKeepAlive() *KeepAlive {
 	return nil
 }
 
+func (x *SessionRequest) GetReturned() *Returned {
+	if x != nil {
+		if x, ok := x.Request.(*SessionRequest_Returned); ok {
+			return x.Returned
+		}
+	}
+	return nil
+}
+
 type isSessionRequest_Request interface {
 	isSessionRequest_Request()
 }
@@ -150,18 +209,25 @@ type SessionRequest_KeepAlive struct {
 	KeepAlive *KeepAlive `protobuf:"bytes,2,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
 }
 
+type SessionRequest_Returned struct {
+	Returned *Returned `protobuf:"bytes,3,opt,name=returned,proto3,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Request() {}
 
 func (*SessionRequest_KeepAlive) isSessionRequest_Request() {}
 
+func (*SessionRequest_Returned) isSessionRequest_Request() {}
+
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Client        string                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`   // who: host, pid, mountpoint; for people
-	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"` // of the software
-	Resume        uint64                 `protobuf:"varint,3,opt,name=resume,proto3" json:"resume,omitempty"`  // session to resume; 0: a new one
-	Open          []*OpenCount           `protobuf:"bytes,4,rep,name=open,proto3" json:"open,omitempty"`       // with resume: the files that are open
-	Cluster       string                 `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"` // with resume: refuse if the master is another cluster's
-	Locks         []*Lock                `protobuf:"bytes,6,rep,name=locks,proto3" json:"locks,omitempty"`     // with resume: what is held; counts after a restart of the master
+	Client        string                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`               // who: host, pid, mountpoint; for people
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`             // of the software
+	Resume        uint64                 `protobuf:"varint,3,opt,name=resume,proto3" json:"resume,omitempty"`              // session to resume; 0: a new one
+	Open          []*OpenCount           `protobuf:"bytes,4,rep,name=open,proto3" json:"open,omitempty"`                   // with resume: the files that are open
+	Cluster       string                 `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`             // with resume: refuse if the master is another cluster's
+	Locks         []*Lock                `protobuf:"bytes,6,rep,name=locks,proto3" json:"locks,omitempty"`                 // with resume: what is held; counts after a restart of the master
+	Exclusive     []uint64               `protobuf:"varint,7,rep,packed,name=exclusive,proto3" json:"exclusive,omitempty"` // with resume: inodes held under an exclusive lease; likewise
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -234,6 +300,13 @@ func (x *Hello) GetCluster() string {
 func (x *Hello) GetLocks() []*Lock {
 	if x != nil {
 		return x.Locks
+	}
+	return nil
+}
+
+func (x *Hello) GetExclusive() []uint64 {
+	if x != nil {
+		return x.Exclusive
 	}
 	return nil
 }
@@ -342,6 +415,7 @@ type SessionEvent struct {
 	//	*SessionEvent_Alive
 	//	*SessionEvent_Expired
 	//	*SessionEvent_LockTurn
+	//	*SessionEvent_Recall
 	Event         isSessionEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -420,6 +494,15 @@ func (x *SessionEvent) GetLockTurn() *LockTurn {
 	return nil
 }
 
+func (x *SessionEvent) GetRecall() *Recall {
+	if x != nil {
+		if x, ok := x.Event.(*SessionEvent_Recall); ok {
+			return x.Recall
+		}
+	}
+	return nil
+}
+
 type isSessionEvent_Event interface {
 	isSessionEvent_Event()
 }
@@ -440,6 +523,10 @@ type SessionEvent_LockTurn struct {
 	LockTurn *LockTurn `protobuf:"bytes,4,opt,name=lock_turn,json=lockTurn,proto3,oneof"` // a lock that was waited for may be there: ask again
 }
 
+type SessionEvent_Recall struct {
+	Recall *Recall `protobuf:"bytes,5,opt,name=recall,proto3,oneof"` // leases are wanted back
+}
+
 func (*SessionEvent_Welcome) isSessionEvent_Event() {}
 
 func (*SessionEvent_Alive) isSessionEvent_Event() {}
@@ -447,6 +534,8 @@ func (*SessionEvent_Alive) isSessionEvent_Event() {}
 func (*SessionEvent_Expired) isSessionEvent_Event() {}
 
 func (*SessionEvent_LockTurn) isSessionEvent_Event() {}
+
+func (*SessionEvent_Recall) isSessionEvent_Event() {}
 
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -458,7 +547,8 @@ type Welcome struct {
 	ChunkSize     uint64                 `protobuf:"varint,6,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"` // bytes
 	Replicas      uint32                 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	MinReplicas   uint32                 `protobuf:"varint,8,opt,name=min_replicas,json=minReplicas,proto3" json:"min_replicas,omitempty"`
-	Root          uint64                 `protobuf:"varint,9,opt,name=root,proto3" json:"root,omitempty"` // inode of "/"
+	Root          uint64                 `protobuf:"varint,9,opt,name=root,proto3" json:"root,omitempty"`                       // inode of "/"
+	LeaseMs       uint32                 `protobuf:"varint,10,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"` // how long leases outlive the last KeepAlive that was answered; 0: none are granted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -552,6 +642,13 @@ func (x *Welcome) GetMinReplicas() uint32 {
 func (x *Welcome) GetRoot() uint64 {
 	if x != nil {
 		return x.Root
+	}
+	return 0
+}
+
+func (x *Welcome) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
 	}
 	return 0
 }
@@ -672,18 +769,323 @@ func (x *LockTurn) GetTicket() uint64 {
 	return 0
 }
 
+// Grants are leases that came with an answer. A lease covers all there is to know about
+// an inode: attributes, extended attributes, names and absent names of a directory,
+// target, chunks and data. It lasts until it is recalled or returned, the session ends,
+// or the master has not been heard of for Welcome.lease_ms.
+type Grants struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Recalls that had been sent to the session when these were granted: a recall of the
+	// same inode with a higher number voids the grant, in whatever order the two arrive.
+	Recalls       uint64   `protobuf:"varint,1,opt,name=recalls,proto3" json:"recalls,omitempty"`
+	Shared        []uint64 `protobuf:"varint,2,rep,packed,name=shared,proto3" json:"shared,omitempty"` // inodes
+	Exclusive     []uint64 `protobuf:"varint,3,rep,packed,name=exclusive,proto3" json:"exclusive,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grants) Reset() {
+	*x = Grants{}
+	mi := &file_master_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grants) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grants) ProtoMessage() {}
+
+func (x *Grants) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grants.ProtoReflect.Descriptor instead.
+func (*Grants) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Grants) GetRecalls() uint64 {
+	if x != nil {
+		return x.Recalls
+	}
+	return 0
+}
+
+func (x *Grants) GetShared() []uint64 {
+	if x != nil {
+		return x.Shared
+	}
+	return nil
+}
+
+func (x *Grants) GetExclusive() []uint64 {
+	if x != nil {
+		return x.Exclusive
+	}
+	return nil
+}
+
+// Recall asks for leases back, because another session is about to do what they exclude.
+// The holder writes back what was written under them, drops what it cached, and
+// answers with Returned. Recalls that were not answered are sent again, with the same
+// number, when a session resumes.
+type Recall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // 1, 2, 3, ... in a session
+	Inodes        []uint64               `protobuf:"varint,2,rep,packed,name=inodes,proto3" json:"inodes,omitempty"`
+	Keep          LeaseMode              `protobuf:"varint,3,opt,name=keep,proto3,enum=distrifs.LeaseMode" json:"keep,omitempty"` // LEASE_SHARED: an exclusive lease becomes shared
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recall) Reset() {
+	*x = Recall{}
+	mi := &file_master_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recall) ProtoMessage() {}
+
+func (x *Recall) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recall.ProtoReflect.Descriptor instead.
+func (*Recall) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Recall) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Recall) GetInodes() []uint64 {
+	if x != nil {
+		return x.Inodes
+	}
+	return nil
+}
+
+func (x *Recall) GetKeep() LeaseMode {
+	if x != nil {
+		return x.Keep
+	}
+	return LeaseMode_LEASE_NONE
+}
+
+// Returned gives leases back, in answer to a recall or of the holder's own accord.
+type Returned struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // of the recall; 0: of its own accord
+	Inodes        []uint64               `protobuf:"varint,2,rep,packed,name=inodes,proto3" json:"inodes,omitempty"`
+	Keep          LeaseMode              `protobuf:"varint,3,opt,name=keep,proto3,enum=distrifs.LeaseMode" json:"keep,omitempty"` // what is still held
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Returned) Reset() {
+	*x = Returned{}
+	mi := &file_master_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Returned) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Returned) ProtoMessage() {}
+
+func (x *Returned) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Returned.ProtoReflect.Descriptor instead.
+func (*Returned) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Returned) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Returned) GetInodes() []uint64 {
+	if x != nil {
+		return x.Inodes
+	}
+	return nil
+}
+
+func (x *Returned) GetKeep() LeaseMode {
+	if x != nil {
+		return x.Keep
+	}
+	return LeaseMode_LEASE_NONE
+}
+
+// AcquireRequest asks for a lease. It waits while other holders are asked for theirs.
+type AcquireRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Inode         uint64                 `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
+	Mode          LeaseMode              `protobuf:"varint,3,opt,name=mode,proto3,enum=distrifs.LeaseMode" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcquireRequest) Reset() {
+	*x = AcquireRequest{}
+	mi := &file_master_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquireRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquireRequest) ProtoMessage() {}
+
+func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
+func (*AcquireRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *AcquireRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *AcquireRequest) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *AcquireRequest) GetMode() LeaseMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LeaseMode_LEASE_NONE
+}
+
+type AcquireReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`     // as of the grant
+	Grants        *Grants                `protobuf:"bytes,2,opt,name=grants,proto3" json:"grants,omitempty"` // empty: granted for the moment only; ask again before the next use
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcquireReply) Reset() {
+	*x = AcquireReply{}
+	mi := &file_master_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquireReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquireReply) ProtoMessage() {}
+
+func (x *AcquireReply) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquireReply.ProtoReflect.Descriptor instead.
+func (*AcquireReply) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AcquireReply) GetAttr() *Attr {
+	if x != nil {
+		return x.Attr
+	}
+	return nil
+}
+
+func (x *AcquireReply) GetGrants() *Grants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
 type LookupRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
 	Parent        uint64                 `protobuf:"varint,2,opt,name=parent,proto3" json:"parent,omitempty"`
 	Name          []byte                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Absent        bool                   `protobuf:"varint,4,opt,name=absent,proto3" json:"absent,omitempty"` // answer that a name is not there without attr, rather than with NotFound
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_master_proto_msgTypes[9]
+	mi := &file_master_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +1097,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[9]
+	mi := &file_master_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +1110,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{9}
+	return file_master_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LookupRequest) GetCaller() *Caller {
@@ -732,6 +1134,13 @@ func (x *LookupRequest) GetName() []byte {
 	return nil
 }
 
+func (x *LookupRequest) GetAbsent() bool {
+	if x != nil {
+		return x.Absent
+	}
+	return false
+}
+
 type GetAttrRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -742,7 +1151,7 @@ type GetAttrRequest struct {
 
 func (x *GetAttrRequest) Reset() {
 	*x = GetAttrRequest{}
-	mi := &file_master_proto_msgTypes[10]
+	mi := &file_master_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +1163,7 @@ func (x *GetAttrRequest) String() string {
 func (*GetAttrRequest) ProtoMessage() {}
 
 func (x *GetAttrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[10]
+	mi := &file_master_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +1176,7 @@ func (x *GetAttrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttrRequest.ProtoReflect.Descriptor instead.
 func (*GetAttrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{10}
+	return file_master_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetAttrRequest) GetCaller() *Caller {
@@ -787,13 +1196,15 @@ func (x *GetAttrRequest) GetInode() uint64 {
 type AttrReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
+	Grants        *Grants                `protobuf:"bytes,2,opt,name=grants,proto3" json:"grants,omitempty"`
+	ParentChange  uint64                 `protobuf:"varint,3,opt,name=parent_change,json=parentChange,proto3" json:"parent_change,omitempty"` // Attr.change of the directory that the name is, or is not, in
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AttrReply) Reset() {
 	*x = AttrReply{}
-	mi := &file_master_proto_msgTypes[11]
+	mi := &file_master_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +1216,7 @@ func (x *AttrReply) String() string {
 func (*AttrReply) ProtoMessage() {}
 
 func (x *AttrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[11]
+	mi := &file_master_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +1229,7 @@ func (x *AttrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttrReply.ProtoReflect.Descriptor instead.
 func (*AttrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{11}
+	return file_master_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AttrReply) GetAttr() *Attr {
@@ -826,6 +1237,20 @@ func (x *AttrReply) GetAttr() *Attr {
 		return x.Attr
 	}
 	return nil
+}
+
+func (x *AttrReply) GetGrants() *Grants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *AttrReply) GetParentChange() uint64 {
+	if x != nil {
+		return x.ParentChange
+	}
+	return 0
 }
 
 type SetAttrRequest struct {
@@ -846,7 +1271,7 @@ type SetAttrRequest struct {
 
 func (x *SetAttrRequest) Reset() {
 	*x = SetAttrRequest{}
-	mi := &file_master_proto_msgTypes[12]
+	mi := &file_master_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +1283,7 @@ func (x *SetAttrRequest) String() string {
 func (*SetAttrRequest) ProtoMessage() {}
 
 func (x *SetAttrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[12]
+	mi := &file_master_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +1296,7 @@ func (x *SetAttrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAttrRequest.ProtoReflect.Descriptor instead.
 func (*SetAttrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{12}
+	return file_master_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetAttrRequest) GetCaller() *Caller {
@@ -955,7 +1380,7 @@ type TimeChange struct {
 
 func (x *TimeChange) Reset() {
 	*x = TimeChange{}
-	mi := &file_master_proto_msgTypes[13]
+	mi := &file_master_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1392,7 @@ func (x *TimeChange) String() string {
 func (*TimeChange) ProtoMessage() {}
 
 func (x *TimeChange) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[13]
+	mi := &file_master_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1405,7 @@ func (x *TimeChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeChange.ProtoReflect.Descriptor instead.
 func (*TimeChange) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{13}
+	return file_master_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TimeChange) GetNow() bool {
@@ -1018,7 +1443,7 @@ type ReadDirRequest struct {
 
 func (x *ReadDirRequest) Reset() {
 	*x = ReadDirRequest{}
-	mi := &file_master_proto_msgTypes[14]
+	mi := &file_master_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1455,7 @@ func (x *ReadDirRequest) String() string {
 func (*ReadDirRequest) ProtoMessage() {}
 
 func (x *ReadDirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[14]
+	mi := &file_master_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1468,7 @@ func (x *ReadDirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadDirRequest.ProtoReflect.Descriptor instead.
 func (*ReadDirRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{14}
+	return file_master_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadDirRequest) GetCaller() *Caller {
@@ -1093,13 +1518,15 @@ type ReadDirReply struct {
 	Entries       []*DirEntry            `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	End           bool                   `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
 	Parent        uint64                 `protobuf:"varint,3,opt,name=parent,proto3" json:"parent,omitempty"` // inode of ".."
+	Grants        *Grants                `protobuf:"bytes,4,opt,name=grants,proto3" json:"grants,omitempty"`
+	Change        uint64                 `protobuf:"varint,5,opt,name=change,proto3" json:"change,omitempty"` // Attr.change of the directory
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadDirReply) Reset() {
 	*x = ReadDirReply{}
-	mi := &file_master_proto_msgTypes[15]
+	mi := &file_master_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1538,7 @@ func (x *ReadDirReply) String() string {
 func (*ReadDirReply) ProtoMessage() {}
 
 func (x *ReadDirReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[15]
+	mi := &file_master_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1551,7 @@ func (x *ReadDirReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadDirReply.ProtoReflect.Descriptor instead.
 func (*ReadDirReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{15}
+	return file_master_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadDirReply) GetEntries() []*DirEntry {
@@ -1148,6 +1575,20 @@ func (x *ReadDirReply) GetParent() uint64 {
 	return 0
 }
 
+func (x *ReadDirReply) GetGrants() *Grants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *ReadDirReply) GetChange() uint64 {
+	if x != nil {
+		return x.Change
+	}
+	return 0
+}
+
 type DirEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          []byte                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1161,7 +1602,7 @@ type DirEntry struct {
 
 func (x *DirEntry) Reset() {
 	*x = DirEntry{}
-	mi := &file_master_proto_msgTypes[16]
+	mi := &file_master_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1614,7 @@ func (x *DirEntry) String() string {
 func (*DirEntry) ProtoMessage() {}
 
 func (x *DirEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[16]
+	mi := &file_master_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1627,7 @@ func (x *DirEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirEntry.ProtoReflect.Descriptor instead.
 func (*DirEntry) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{16}
+	return file_master_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DirEntry) GetName() []byte {
@@ -1234,7 +1675,7 @@ type ReadLinkRequest struct {
 
 func (x *ReadLinkRequest) Reset() {
 	*x = ReadLinkRequest{}
-	mi := &file_master_proto_msgTypes[17]
+	mi := &file_master_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1687,7 @@ func (x *ReadLinkRequest) String() string {
 func (*ReadLinkRequest) ProtoMessage() {}
 
 func (x *ReadLinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[17]
+	mi := &file_master_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1700,7 @@ func (x *ReadLinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLinkRequest.ProtoReflect.Descriptor instead.
 func (*ReadLinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{17}
+	return file_master_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReadLinkRequest) GetCaller() *Caller {
@@ -1279,13 +1720,14 @@ func (x *ReadLinkRequest) GetInode() uint64 {
 type ReadLinkReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Target        []byte                 `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	Grants        *Grants                `protobuf:"bytes,2,opt,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadLinkReply) Reset() {
 	*x = ReadLinkReply{}
-	mi := &file_master_proto_msgTypes[18]
+	mi := &file_master_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1739,7 @@ func (x *ReadLinkReply) String() string {
 func (*ReadLinkReply) ProtoMessage() {}
 
 func (x *ReadLinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[18]
+	mi := &file_master_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,12 +1752,19 @@ func (x *ReadLinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLinkReply.ProtoReflect.Descriptor instead.
 func (*ReadLinkReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{18}
+	return file_master_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReadLinkReply) GetTarget() []byte {
 	if x != nil {
 		return x.Target
+	}
+	return nil
+}
+
+func (x *ReadLinkReply) GetGrants() *Grants {
+	if x != nil {
+		return x.Grants
 	}
 	return nil
 }
@@ -1337,7 +1786,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_master_proto_msgTypes[19]
+	mi := &file_master_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1798,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[19]
+	mi := &file_master_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1811,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{19}
+	return file_master_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CreateRequest) GetCaller() *Caller {
@@ -1442,7 +1891,7 @@ type CreateUnnamedRequest struct {
 
 func (x *CreateUnnamedRequest) Reset() {
 	*x = CreateUnnamedRequest{}
-	mi := &file_master_proto_msgTypes[20]
+	mi := &file_master_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1903,7 @@ func (x *CreateUnnamedRequest) String() string {
 func (*CreateUnnamedRequest) ProtoMessage() {}
 
 func (x *CreateUnnamedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[20]
+	mi := &file_master_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1916,7 @@ func (x *CreateUnnamedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUnnamedRequest.ProtoReflect.Descriptor instead.
 func (*CreateUnnamedRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{20}
+	return file_master_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateUnnamedRequest) GetCaller() *Caller {
@@ -1503,13 +1952,15 @@ type CreateReply struct {
 	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
 	Created       bool                   `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
 	Chunk         *ChunkLocation         `protobuf:"bytes,3,opt,name=chunk,proto3" json:"chunk,omitempty"` // of index 0, when assigned
+	Grants        *Grants                `protobuf:"bytes,4,opt,name=grants,proto3" json:"grants,omitempty"`
+	ParentChange  uint64                 `protobuf:"varint,5,opt,name=parent_change,json=parentChange,proto3" json:"parent_change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateReply) Reset() {
 	*x = CreateReply{}
-	mi := &file_master_proto_msgTypes[21]
+	mi := &file_master_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1972,7 @@ func (x *CreateReply) String() string {
 func (*CreateReply) ProtoMessage() {}
 
 func (x *CreateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[21]
+	mi := &file_master_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1985,7 @@ func (x *CreateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReply.ProtoReflect.Descriptor instead.
 func (*CreateReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{21}
+	return file_master_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateReply) GetAttr() *Attr {
@@ -1558,6 +2009,20 @@ func (x *CreateReply) GetChunk() *ChunkLocation {
 	return nil
 }
 
+func (x *CreateReply) GetGrants() *Grants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *CreateReply) GetParentChange() uint64 {
+	if x != nil {
+		return x.ParentChange
+	}
+	return 0
+}
+
 type MkdirRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -1570,7 +2035,7 @@ type MkdirRequest struct {
 
 func (x *MkdirRequest) Reset() {
 	*x = MkdirRequest{}
-	mi := &file_master_proto_msgTypes[22]
+	mi := &file_master_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +2047,7 @@ func (x *MkdirRequest) String() string {
 func (*MkdirRequest) ProtoMessage() {}
 
 func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[22]
+	mi := &file_master_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +2060,7 @@ func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MkdirRequest.ProtoReflect.Descriptor instead.
 func (*MkdirRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{22}
+	return file_master_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MkdirRequest) GetCaller() *Caller {
@@ -1639,7 +2104,7 @@ type MknodRequest struct {
 
 func (x *MknodRequest) Reset() {
 	*x = MknodRequest{}
-	mi := &file_master_proto_msgTypes[23]
+	mi := &file_master_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +2116,7 @@ func (x *MknodRequest) String() string {
 func (*MknodRequest) ProtoMessage() {}
 
 func (x *MknodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[23]
+	mi := &file_master_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +2129,7 @@ func (x *MknodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MknodRequest.ProtoReflect.Descriptor instead.
 func (*MknodRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{23}
+	return file_master_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MknodRequest) GetCaller() *Caller {
@@ -1714,7 +2179,7 @@ type SymlinkRequest struct {
 
 func (x *SymlinkRequest) Reset() {
 	*x = SymlinkRequest{}
-	mi := &file_master_proto_msgTypes[24]
+	mi := &file_master_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +2191,7 @@ func (x *SymlinkRequest) String() string {
 func (*SymlinkRequest) ProtoMessage() {}
 
 func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[24]
+	mi := &file_master_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +2204,7 @@ func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SymlinkRequest.ProtoReflect.Descriptor instead.
 func (*SymlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{24}
+	return file_master_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SymlinkRequest) GetCaller() *Caller {
@@ -1782,7 +2247,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_master_proto_msgTypes[25]
+	mi := &file_master_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +2259,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[25]
+	mi := &file_master_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +2272,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{25}
+	return file_master_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LinkRequest) GetCaller() *Caller {
@@ -1849,7 +2314,7 @@ type UnlinkRequest struct {
 
 func (x *UnlinkRequest) Reset() {
 	*x = UnlinkRequest{}
-	mi := &file_master_proto_msgTypes[26]
+	mi := &file_master_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2326,7 @@ func (x *UnlinkRequest) String() string {
 func (*UnlinkRequest) ProtoMessage() {}
 
 func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[26]
+	mi := &file_master_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2339,7 @@ func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkRequest.ProtoReflect.Descriptor instead.
 func (*UnlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{26}
+	return file_master_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *UnlinkRequest) GetCaller() *Caller {
@@ -1902,13 +2367,14 @@ type UnlinkReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Inode         uint64                 `protobuf:"varint,1,opt,name=inode,proto3" json:"inode,omitempty"` // that lost the name
 	Nlink         uint32                 `protobuf:"varint,2,opt,name=nlink,proto3" json:"nlink,omitempty"` // names left
+	ParentChange  uint64                 `protobuf:"varint,3,opt,name=parent_change,json=parentChange,proto3" json:"parent_change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UnlinkReply) Reset() {
 	*x = UnlinkReply{}
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2386,7 @@ func (x *UnlinkReply) String() string {
 func (*UnlinkReply) ProtoMessage() {}
 
 func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2399,7 @@ func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkReply.ProtoReflect.Descriptor instead.
 func (*UnlinkReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{27}
+	return file_master_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UnlinkReply) GetInode() uint64 {
@@ -1946,6 +2412,13 @@ func (x *UnlinkReply) GetInode() uint64 {
 func (x *UnlinkReply) GetNlink() uint32 {
 	if x != nil {
 		return x.Nlink
+	}
+	return 0
+}
+
+func (x *UnlinkReply) GetParentChange() uint64 {
+	if x != nil {
+		return x.ParentChange
 	}
 	return 0
 }
@@ -1965,7 +2438,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2450,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2463,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{28}
+	return file_master_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RenameRequest) GetCaller() *Caller {
@@ -2043,16 +2516,18 @@ func (x *RenameRequest) GetExchange() bool {
 }
 
 type RenameReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Inode         uint64                 `protobuf:"varint,1,opt,name=inode,proto3" json:"inode,omitempty"`       // that was moved
-	Replaced      uint64                 `protobuf:"varint,2,opt,name=replaced,proto3" json:"replaced,omitempty"` // that lost its name; 0: none
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Inode           uint64                 `protobuf:"varint,1,opt,name=inode,proto3" json:"inode,omitempty"`       // that was moved
+	Replaced        uint64                 `protobuf:"varint,2,opt,name=replaced,proto3" json:"replaced,omitempty"` // that lost its name; 0: none
+	ParentChange    uint64                 `protobuf:"varint,3,opt,name=parent_change,json=parentChange,proto3" json:"parent_change,omitempty"`
+	NewParentChange uint64                 `protobuf:"varint,4,opt,name=new_parent_change,json=newParentChange,proto3" json:"new_parent_change,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RenameReply) Reset() {
 	*x = RenameReply{}
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2539,7 @@ func (x *RenameReply) String() string {
 func (*RenameReply) ProtoMessage() {}
 
 func (x *RenameReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2552,7 @@ func (x *RenameReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameReply.ProtoReflect.Descriptor instead.
 func (*RenameReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{29}
+	return file_master_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RenameReply) GetInode() uint64 {
@@ -2094,6 +2569,20 @@ func (x *RenameReply) GetReplaced() uint64 {
 	return 0
 }
 
+func (x *RenameReply) GetParentChange() uint64 {
+	if x != nil {
+		return x.ParentChange
+	}
+	return 0
+}
+
+func (x *RenameReply) GetNewParentChange() uint64 {
+	if x != nil {
+		return x.NewParentChange
+	}
+	return 0
+}
+
 type GetXattrRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -2105,7 +2594,7 @@ type GetXattrRequest struct {
 
 func (x *GetXattrRequest) Reset() {
 	*x = GetXattrRequest{}
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2606,7 @@ func (x *GetXattrRequest) String() string {
 func (*GetXattrRequest) ProtoMessage() {}
 
 func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2619,7 @@ func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrRequest.ProtoReflect.Descriptor instead.
 func (*GetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{30}
+	return file_master_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetXattrRequest) GetCaller() *Caller {
@@ -2163,7 +2652,7 @@ type GetXattrReply struct {
 
 func (x *GetXattrReply) Reset() {
 	*x = GetXattrReply{}
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2664,7 @@ func (x *GetXattrReply) String() string {
 func (*GetXattrReply) ProtoMessage() {}
 
 func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2677,7 @@ func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrReply.ProtoReflect.Descriptor instead.
 func (*GetXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{31}
+	return file_master_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetXattrReply) GetValue() []byte {
@@ -2207,7 +2696,7 @@ type ListXattrReply struct {
 
 func (x *ListXattrReply) Reset() {
 	*x = ListXattrReply{}
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2708,7 @@ func (x *ListXattrReply) String() string {
 func (*ListXattrReply) ProtoMessage() {}
 
 func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2721,7 @@ func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListXattrReply.ProtoReflect.Descriptor instead.
 func (*ListXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{32}
+	return file_master_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListXattrReply) GetNames() [][]byte {
@@ -2256,7 +2745,7 @@ type SetXattrRequest struct {
 
 func (x *SetXattrRequest) Reset() {
 	*x = SetXattrRequest{}
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2757,7 @@ func (x *SetXattrRequest) String() string {
 func (*SetXattrRequest) ProtoMessage() {}
 
 func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2770,7 @@ func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetXattrRequest.ProtoReflect.Descriptor instead.
 func (*SetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{33}
+	return file_master_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SetXattrRequest) GetCaller() *Caller {
@@ -2337,7 +2826,7 @@ type RemoveXattrRequest struct {
 
 func (x *RemoveXattrRequest) Reset() {
 	*x = RemoveXattrRequest{}
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2838,7 @@ func (x *RemoveXattrRequest) String() string {
 func (*RemoveXattrRequest) ProtoMessage() {}
 
 func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2851,7 @@ func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveXattrRequest.ProtoReflect.Descriptor instead.
 func (*RemoveXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{34}
+	return file_master_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RemoveXattrRequest) GetCaller() *Caller {
@@ -2395,7 +2884,7 @@ type StatFSRequest struct {
 
 func (x *StatFSRequest) Reset() {
 	*x = StatFSRequest{}
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2407,7 +2896,7 @@ func (x *StatFSRequest) String() string {
 func (*StatFSRequest) ProtoMessage() {}
 
 func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2420,7 +2909,7 @@ func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSRequest.ProtoReflect.Descriptor instead.
 func (*StatFSRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{35}
+	return file_master_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StatFSRequest) GetCaller() *Caller {
@@ -2443,7 +2932,7 @@ type StatFSReply struct {
 
 func (x *StatFSReply) Reset() {
 	*x = StatFSReply{}
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2944,7 @@ func (x *StatFSReply) String() string {
 func (*StatFSReply) ProtoMessage() {}
 
 func (x *StatFSReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2957,7 @@ func (x *StatFSReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSReply.ProtoReflect.Descriptor instead.
 func (*StatFSReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{36}
+	return file_master_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StatFSReply) GetTotalBytes() uint64 {
@@ -2511,7 +3000,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2523,7 +3012,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2536,7 +3025,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{37}
+	return file_master_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *OpenRequest) GetCaller() *Caller {
@@ -2571,13 +3060,14 @@ type OpenReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
 	Chunks        []*ChunkLocation       `protobuf:"bytes,2,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	Grants        *Grants                `protobuf:"bytes,3,opt,name=grants,proto3" json:"grants,omitempty"` // exclusive, if it was opened for writing and nobody else has a lease
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2589,7 +3079,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2602,7 +3092,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{38}
+	return file_master_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *OpenReply) GetAttr() *Attr {
@@ -2619,6 +3109,13 @@ func (x *OpenReply) GetChunks() []*ChunkLocation {
 	return nil
 }
 
+func (x *OpenReply) GetGrants() *Grants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
 type ReleaseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -2630,7 +3127,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +3139,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +3152,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{39}
+	return file_master_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReleaseRequest) GetCaller() *Caller {
@@ -2693,7 +3190,7 @@ type Access struct {
 
 func (x *Access) Reset() {
 	*x = Access{}
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +3202,7 @@ func (x *Access) String() string {
 func (*Access) ProtoMessage() {}
 
 func (x *Access) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +3215,7 @@ func (x *Access) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Access.ProtoReflect.Descriptor instead.
 func (*Access) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{40}
+	return file_master_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Access) GetInode() uint64 {
@@ -2757,7 +3254,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2769,7 +3266,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2782,7 +3279,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{41}
+	return file_master_proto_rawDescGZIP(), []int{46}
 }
 
 // Lock is a lock on a range of bytes. Locks of flock(2) and of fcntl(2) do not see
@@ -2802,7 +3299,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +3311,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +3324,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{42}
+	return file_master_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Lock) GetInode() uint64 {
@@ -2895,7 +3392,7 @@ type SetLockRequest struct {
 
 func (x *SetLockRequest) Reset() {
 	*x = SetLockRequest{}
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3404,7 @@ func (x *SetLockRequest) String() string {
 func (*SetLockRequest) ProtoMessage() {}
 
 func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3417,7 @@ func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockRequest.ProtoReflect.Descriptor instead.
 func (*SetLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{43}
+	return file_master_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SetLockRequest) GetCaller() *Caller {
@@ -2961,7 +3458,7 @@ type SetLockReply struct {
 
 func (x *SetLockReply) Reset() {
 	*x = SetLockReply{}
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3470,7 @@ func (x *SetLockReply) String() string {
 func (*SetLockReply) ProtoMessage() {}
 
 func (x *SetLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3483,7 @@ func (x *SetLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockReply.ProtoReflect.Descriptor instead.
 func (*SetLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{44}
+	return file_master_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SetLockReply) GetQueued() bool {
@@ -3013,7 +3510,7 @@ type TestLockRequest struct {
 
 func (x *TestLockRequest) Reset() {
 	*x = TestLockRequest{}
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3522,7 @@ func (x *TestLockRequest) String() string {
 func (*TestLockRequest) ProtoMessage() {}
 
 func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3535,7 @@ func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockRequest.ProtoReflect.Descriptor instead.
 func (*TestLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{45}
+	return file_master_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *TestLockRequest) GetCaller() *Caller {
@@ -3066,7 +3563,7 @@ type TestLockReply struct {
 
 func (x *TestLockReply) Reset() {
 	*x = TestLockReply{}
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3575,7 @@ func (x *TestLockReply) String() string {
 func (*TestLockReply) ProtoMessage() {}
 
 func (x *TestLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3588,7 @@ func (x *TestLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockReply.ProtoReflect.Descriptor instead.
 func (*TestLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{46}
+	return file_master_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *TestLockReply) GetConflict() bool {
@@ -3128,7 +3625,7 @@ type GetChunkLocationRequest struct {
 
 func (x *GetChunkLocationRequest) Reset() {
 	*x = GetChunkLocationRequest{}
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3140,7 +3637,7 @@ func (x *GetChunkLocationRequest) String() string {
 func (*GetChunkLocationRequest) ProtoMessage() {}
 
 func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3153,7 +3650,7 @@ func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunkLocationRequest.ProtoReflect.Descriptor instead.
 func (*GetChunkLocationRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{47}
+	return file_master_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetChunkLocationRequest) GetCaller() *Caller {
@@ -3195,13 +3692,14 @@ func (x *GetChunkLocationRequest) GetOverHoles() bool {
 type ChunkLocations struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Chunks        []*ChunkLocation       `protobuf:"bytes,1,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	Grants        *Grants                `protobuf:"bytes,2,opt,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChunkLocations) Reset() {
 	*x = ChunkLocations{}
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3213,7 +3711,7 @@ func (x *ChunkLocations) String() string {
 func (*ChunkLocations) ProtoMessage() {}
 
 func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3226,12 +3724,19 @@ func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkLocations.ProtoReflect.Descriptor instead.
 func (*ChunkLocations) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{48}
+	return file_master_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ChunkLocations) GetChunks() []*ChunkLocation {
 	if x != nil {
 		return x.Chunks
+	}
+	return nil
+}
+
+func (x *ChunkLocations) GetGrants() *Grants {
+	if x != nil {
+		return x.Grants
 	}
 	return nil
 }
@@ -3250,7 +3755,7 @@ type AssignChunkRequest struct {
 
 func (x *AssignChunkRequest) Reset() {
 	*x = AssignChunkRequest{}
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3262,7 +3767,7 @@ func (x *AssignChunkRequest) String() string {
 func (*AssignChunkRequest) ProtoMessage() {}
 
 func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3275,7 +3780,7 @@ func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignChunkRequest.ProtoReflect.Descriptor instead.
 func (*AssignChunkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{49}
+	return file_master_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AssignChunkRequest) GetCaller() *Caller {
@@ -3321,7 +3826,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3333,7 +3838,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3346,7 +3851,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{50}
+	return file_master_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CommitRequest) GetCaller() *Caller {
@@ -3403,7 +3908,7 @@ type FallocateRequest struct {
 
 func (x *FallocateRequest) Reset() {
 	*x = FallocateRequest{}
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3415,7 +3920,7 @@ func (x *FallocateRequest) String() string {
 func (*FallocateRequest) ProtoMessage() {}
 
 func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3428,7 +3933,7 @@ func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FallocateRequest.ProtoReflect.Descriptor instead.
 func (*FallocateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{51}
+	return file_master_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *FallocateRequest) GetCaller() *Caller {
@@ -3489,7 +3994,7 @@ type ReportChainFailureRequest struct {
 
 func (x *ReportChainFailureRequest) Reset() {
 	*x = ReportChainFailureRequest{}
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3501,7 +4006,7 @@ func (x *ReportChainFailureRequest) String() string {
 func (*ReportChainFailureRequest) ProtoMessage() {}
 
 func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3514,7 +4019,7 @@ func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportChainFailureRequest.ProtoReflect.Descriptor instead.
 func (*ReportChainFailureRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{52}
+	return file_master_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReportChainFailureRequest) GetCaller() *Caller {
@@ -3572,7 +4077,7 @@ type ReportCorruptRequest struct {
 
 func (x *ReportCorruptRequest) Reset() {
 	*x = ReportCorruptRequest{}
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3584,7 +4089,7 @@ func (x *ReportCorruptRequest) String() string {
 func (*ReportCorruptRequest) ProtoMessage() {}
 
 func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3597,7 +4102,7 @@ func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptRequest.ProtoReflect.Descriptor instead.
 func (*ReportCorruptRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{53}
+	return file_master_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ReportCorruptRequest) GetCaller() *Caller {
@@ -3643,7 +4148,7 @@ type ReportCorruptReply struct {
 
 func (x *ReportCorruptReply) Reset() {
 	*x = ReportCorruptReply{}
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +4160,7 @@ func (x *ReportCorruptReply) String() string {
 func (*ReportCorruptReply) ProtoMessage() {}
 
 func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +4173,7 @@ func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptReply.ProtoReflect.Descriptor instead.
 func (*ReportCorruptReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{54}
+	return file_master_proto_rawDescGZIP(), []int{59}
 }
 
 type StatusRequest struct {
@@ -3679,7 +4184,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3691,7 +4196,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3704,7 +4209,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{55}
+	return file_master_proto_rawDescGZIP(), []int{60}
 }
 
 type StatusReply struct {
@@ -3735,7 +4240,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3747,7 +4252,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3760,7 +4265,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{56}
+	return file_master_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -3920,7 +4425,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +4437,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +4450,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{57}
+	return file_master_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *NodeStatus) GetNode() uint32 {
@@ -4025,7 +4530,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4037,7 +4542,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4050,7 +4555,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{58}
+	return file_master_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -4107,7 +4612,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4624,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4637,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{59}
+	return file_master_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -4175,7 +4680,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[60]
+	mi := &file_master_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4187,7 +4692,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[60]
+	mi := &file_master_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4200,7 +4705,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{60}
+	return file_master_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -4235,30 +4740,33 @@ var File_master_proto protoreflect.FileDescriptor
 
 const file_master_proto_rawDesc = "" +
 	"\n" +
-	"\fmaster.proto\x12\bdistrifs\x1a\fcommon.proto\"z\n" +
+	"\fmaster.proto\x12\bdistrifs\x1a\fcommon.proto\"\xac\x01\n" +
 	"\x0eSessionRequest\x12'\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0f.distrifs.HelloH\x00R\x05hello\x124\n" +
 	"\n" +
-	"keep_alive\x18\x02 \x01(\v2\x13.distrifs.KeepAliveH\x00R\tkeepAliveB\t\n" +
-	"\arequest\"\xba\x01\n" +
+	"keep_alive\x18\x02 \x01(\v2\x13.distrifs.KeepAliveH\x00R\tkeepAlive\x120\n" +
+	"\breturned\x18\x03 \x01(\v2\x12.distrifs.ReturnedH\x00R\breturnedB\t\n" +
+	"\arequest\"\xd8\x01\n" +
 	"\x05Hello\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
 	"\x06resume\x18\x03 \x01(\x04R\x06resume\x12'\n" +
 	"\x04open\x18\x04 \x03(\v2\x13.distrifs.OpenCountR\x04open\x12\x18\n" +
 	"\acluster\x18\x05 \x01(\tR\acluster\x12$\n" +
-	"\x05locks\x18\x06 \x03(\v2\x0e.distrifs.LockR\x05locks\"7\n" +
+	"\x05locks\x18\x06 \x03(\v2\x0e.distrifs.LockR\x05locks\x12\x1c\n" +
+	"\texclusive\x18\a \x03(\x04R\texclusive\"7\n" +
 	"\tOpenCount\x12\x14\n" +
 	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\"%\n" +
 	"\tKeepAlive\x12\x18\n" +
-	"\agoodbye\x18\x01 \x01(\bR\agoodbye\"\xd1\x01\n" +
+	"\agoodbye\x18\x01 \x01(\bR\agoodbye\"\xfd\x01\n" +
 	"\fSessionEvent\x12-\n" +
 	"\awelcome\x18\x01 \x01(\v2\x11.distrifs.WelcomeH\x00R\awelcome\x12'\n" +
 	"\x05alive\x18\x02 \x01(\v2\x0f.distrifs.AliveH\x00R\x05alive\x12-\n" +
 	"\aexpired\x18\x03 \x01(\v2\x11.distrifs.ExpiredH\x00R\aexpired\x121\n" +
-	"\tlock_turn\x18\x04 \x01(\v2\x12.distrifs.LockTurnH\x00R\blockTurnB\a\n" +
-	"\x05event\"\xfa\x01\n" +
+	"\tlock_turn\x18\x04 \x01(\v2\x12.distrifs.LockTurnH\x00R\blockTurn\x12*\n" +
+	"\x06recall\x18\x05 \x01(\v2\x10.distrifs.RecallH\x00R\x06recallB\a\n" +
+	"\x05event\"\x95\x02\n" +
 	"\aWelcome\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
@@ -4270,20 +4778,44 @@ const file_master_proto_rawDesc = "" +
 	"chunk_size\x18\x06 \x01(\x04R\tchunkSize\x12\x1a\n" +
 	"\breplicas\x18\a \x01(\rR\breplicas\x12!\n" +
 	"\fmin_replicas\x18\b \x01(\rR\vminReplicas\x12\x12\n" +
-	"\x04root\x18\t \x01(\x04R\x04root\"\a\n" +
+	"\x04root\x18\t \x01(\x04R\x04root\x12\x19\n" +
+	"\blease_ms\x18\n" +
+	" \x01(\rR\aleaseMs\"\a\n" +
 	"\x05Alive\"\t\n" +
 	"\aExpired\"\"\n" +
 	"\bLockTurn\x12\x16\n" +
-	"\x06ticket\x18\x01 \x01(\x04R\x06ticket\"e\n" +
+	"\x06ticket\x18\x01 \x01(\x04R\x06ticket\"X\n" +
+	"\x06Grants\x12\x18\n" +
+	"\arecalls\x18\x01 \x01(\x04R\arecalls\x12\x16\n" +
+	"\x06shared\x18\x02 \x03(\x04R\x06shared\x12\x1c\n" +
+	"\texclusive\x18\x03 \x03(\x04R\texclusive\"a\n" +
+	"\x06Recall\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06inodes\x18\x02 \x03(\x04R\x06inodes\x12'\n" +
+	"\x04keep\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04keep\"c\n" +
+	"\bReturned\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06inodes\x18\x02 \x03(\x04R\x06inodes\x12'\n" +
+	"\x04keep\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04keep\"y\n" +
+	"\x0eAcquireRequest\x12(\n" +
+	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
+	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12'\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04mode\"\\\n" +
+	"\fAcquireReply\x12\"\n" +
+	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12(\n" +
+	"\x06grants\x18\x02 \x01(\v2\x10.distrifs.GrantsR\x06grants\"}\n" +
 	"\rLookupRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\fR\x04name\"P\n" +
+	"\x04name\x18\x03 \x01(\fR\x04name\x12\x16\n" +
+	"\x06absent\x18\x04 \x01(\bR\x06absent\"P\n" +
 	"\x0eGetAttrRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
-	"\x05inode\x18\x02 \x01(\x04R\x05inode\"/\n" +
+	"\x05inode\x18\x02 \x01(\x04R\x05inode\"~\n" +
 	"\tAttrReply\x12\"\n" +
-	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\"\xf5\x02\n" +
+	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12(\n" +
+	"\x06grants\x18\x02 \x01(\v2\x10.distrifs.GrantsR\x06grants\x12#\n" +
+	"\rparent_change\x18\x03 \x01(\x04R\fparentChange\"\xf5\x02\n" +
 	"\x0eSetAttrRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x17\n" +
@@ -4313,11 +4845,13 @@ const file_master_proto_rawDesc = "" +
 	"\vmax_entries\x18\x04 \x01(\rR\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x05 \x01(\rR\bmaxBytes\x12\x14\n" +
-	"\x05attrs\x18\x06 \x01(\bR\x05attrs\"f\n" +
+	"\x05attrs\x18\x06 \x01(\bR\x05attrs\"\xa8\x01\n" +
 	"\fReadDirReply\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.distrifs.DirEntryR\aentries\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\bR\x03end\x12\x16\n" +
-	"\x06parent\x18\x03 \x01(\x04R\x06parent\"\x84\x01\n" +
+	"\x06parent\x18\x03 \x01(\x04R\x06parent\x12(\n" +
+	"\x06grants\x18\x04 \x01(\v2\x10.distrifs.GrantsR\x06grants\x12\x16\n" +
+	"\x06change\x18\x05 \x01(\x04R\x06change\"\x84\x01\n" +
 	"\bDirEntry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x12\n" +
@@ -4326,9 +4860,10 @@ const file_master_proto_rawDesc = "" +
 	"\x04attr\x18\x05 \x01(\v2\x0e.distrifs.AttrR\x04attr\"Q\n" +
 	"\x0fReadLinkRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
-	"\x05inode\x18\x02 \x01(\x04R\x05inode\"'\n" +
+	"\x05inode\x18\x02 \x01(\x04R\x05inode\"Q\n" +
 	"\rReadLinkReply\x12\x16\n" +
-	"\x06target\x18\x01 \x01(\fR\x06target\"\xf5\x01\n" +
+	"\x06target\x18\x01 \x01(\fR\x06target\x12(\n" +
+	"\x06grants\x18\x02 \x01(\v2\x10.distrifs.GrantsR\x06grants\"\xf5\x01\n" +
 	"\rCreateRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
@@ -4343,11 +4878,13 @@ const file_master_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
 	"\x04mode\x18\x03 \x01(\rR\x04mode\x12\x14\n" +
-	"\x05flags\x18\x04 \x01(\rR\x05flags\"z\n" +
+	"\x05flags\x18\x04 \x01(\rR\x05flags\"\xc9\x01\n" +
 	"\vCreateReply\x12\"\n" +
 	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\x12-\n" +
-	"\x05chunk\x18\x03 \x01(\v2\x17.distrifs.ChunkLocationR\x05chunk\"x\n" +
+	"\x05chunk\x18\x03 \x01(\v2\x17.distrifs.ChunkLocationR\x05chunk\x12(\n" +
+	"\x06grants\x18\x04 \x01(\v2\x10.distrifs.GrantsR\x06grants\x12#\n" +
+	"\rparent_change\x18\x05 \x01(\x04R\fparentChange\"x\n" +
 	"\fMkdirRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
@@ -4372,10 +4909,11 @@ const file_master_proto_rawDesc = "" +
 	"\rUnlinkRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\fR\x04name\"9\n" +
+	"\x04name\x18\x03 \x01(\fR\x04name\"^\n" +
 	"\vUnlinkReply\x12\x14\n" +
 	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x14\n" +
-	"\x05nlink\x18\x02 \x01(\rR\x05nlink\"\xda\x01\n" +
+	"\x05nlink\x18\x02 \x01(\rR\x05nlink\x12#\n" +
+	"\rparent_change\x18\x03 \x01(\x04R\fparentChange\"\xda\x01\n" +
 	"\rRenameRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
@@ -4385,10 +4923,12 @@ const file_master_proto_rawDesc = "" +
 	"\bnew_name\x18\x05 \x01(\fR\anewName\x12\x1d\n" +
 	"\n" +
 	"no_replace\x18\x06 \x01(\bR\tnoReplace\x12\x1a\n" +
-	"\bexchange\x18\a \x01(\bR\bexchange\"?\n" +
+	"\bexchange\x18\a \x01(\bR\bexchange\"\x90\x01\n" +
 	"\vRenameReply\x12\x14\n" +
 	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x1a\n" +
-	"\breplaced\x18\x02 \x01(\x04R\breplaced\"e\n" +
+	"\breplaced\x18\x02 \x01(\x04R\breplaced\x12#\n" +
+	"\rparent_change\x18\x03 \x01(\x04R\fparentChange\x12*\n" +
+	"\x11new_parent_change\x18\x04 \x01(\x04R\x0fnewParentChange\"e\n" +
 	"\x0fGetXattrRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x12\n" +
@@ -4422,10 +4962,11 @@ const file_master_proto_rawDesc = "" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x14\n" +
 	"\x05flags\x18\x03 \x01(\rR\x05flags\x12\x1c\n" +
-	"\tlocations\x18\x04 \x01(\rR\tlocations\"`\n" +
+	"\tlocations\x18\x04 \x01(\rR\tlocations\"\x8a\x01\n" +
 	"\tOpenReply\x12\"\n" +
 	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12/\n" +
-	"\x06chunks\x18\x02 \x03(\v2\x17.distrifs.ChunkLocationR\x06chunks\"\x95\x01\n" +
+	"\x06chunks\x18\x02 \x03(\v2\x17.distrifs.ChunkLocationR\x06chunks\x12(\n" +
+	"\x06grants\x18\x03 \x01(\v2\x10.distrifs.GrantsR\x06grants\"\x95\x01\n" +
 	"\x0eReleaseRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12+\n" +
 	"\x06closed\x18\x02 \x03(\v2\x13.distrifs.OpenCountR\x06closed\x12,\n" +
@@ -4465,9 +5006,10 @@ const file_master_proto_rawDesc = "" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\rR\x05count\x12\x1d\n" +
 	"\n" +
-	"over_holes\x18\x05 \x01(\bR\toverHoles\"A\n" +
+	"over_holes\x18\x05 \x01(\bR\toverHoles\"k\n" +
 	"\x0eChunkLocations\x12/\n" +
-	"\x06chunks\x18\x01 \x03(\v2\x17.distrifs.ChunkLocationR\x06chunks\"\x80\x01\n" +
+	"\x06chunks\x18\x01 \x03(\v2\x17.distrifs.ChunkLocationR\x06chunks\x12(\n" +
+	"\x06grants\x18\x02 \x01(\v2\x10.distrifs.GrantsR\x06grants\"\x80\x01\n" +
 	"\x12AssignChunkRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x14\n" +
@@ -4559,11 +5101,16 @@ const file_master_proto_rawDesc = "" +
 	"totalBytes\x12\x1d\n" +
 	"\n" +
 	"free_bytes\x18\x03 \x01(\x04R\tfreeBytes\x12\x14\n" +
-	"\x05fault\x18\x04 \x01(\tR\x05fault*>\n" +
+	"\x05fault\x18\x04 \x01(\tR\x05fault*B\n" +
+	"\tLeaseMode\x12\x0e\n" +
+	"\n" +
+	"LEASE_NONE\x10\x00\x12\x10\n" +
+	"\fLEASE_SHARED\x10\x01\x12\x13\n" +
+	"\x0fLEASE_EXCLUSIVE\x10\x02*>\n" +
 	"\bLockMode\x12\r\n" +
 	"\tLOCK_NONE\x10\x00\x12\x0f\n" +
 	"\vLOCK_SHARED\x10\x01\x12\x12\n" +
-	"\x0eLOCK_EXCLUSIVE\x10\x022\x8d\x0f\n" +
+	"\x0eLOCK_EXCLUSIVE\x10\x022\xca\x0f\n" +
 	"\x06Master\x12?\n" +
 	"\aSession\x12\x18.distrifs.SessionRequest\x1a\x16.distrifs.SessionEvent(\x010\x01\x126\n" +
 	"\x06Lookup\x12\x17.distrifs.LookupRequest\x1a\x13.distrifs.AttrReply\x128\n" +
@@ -4588,7 +5135,8 @@ const file_master_proto_rawDesc = "" +
 	"\x04Open\x12\x15.distrifs.OpenRequest\x1a\x13.distrifs.OpenReply\x12;\n" +
 	"\aRelease\x12\x18.distrifs.ReleaseRequest\x1a\x16.distrifs.ReleaseReply\x12;\n" +
 	"\aSetLock\x12\x18.distrifs.SetLockRequest\x1a\x16.distrifs.SetLockReply\x12>\n" +
-	"\bTestLock\x12\x19.distrifs.TestLockRequest\x1a\x17.distrifs.TestLockReply\x12O\n" +
+	"\bTestLock\x12\x19.distrifs.TestLockRequest\x1a\x17.distrifs.TestLockReply\x12;\n" +
+	"\aAcquire\x12\x18.distrifs.AcquireRequest\x1a\x16.distrifs.AcquireReply\x12O\n" +
 	"\x10GetChunkLocation\x12!.distrifs.GetChunkLocationRequest\x1a\x18.distrifs.ChunkLocations\x12E\n" +
 	"\vAssignChunk\x12\x1c.distrifs.AssignChunkRequest\x1a\x18.distrifs.ChunkLocations\x126\n" +
 	"\x06Commit\x12\x17.distrifs.CommitRequest\x1a\x13.distrifs.AttrReply\x12<\n" +
@@ -4609,200 +5157,222 @@ func file_master_proto_rawDescGZIP() []byte {
 	return file_master_proto_rawDescData
 }
 
-var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_master_proto_goTypes = []any{
-	(LockMode)(0),                     // 0: distrifs.LockMode
-	(*SessionRequest)(nil),            // 1: distrifs.SessionRequest
-	(*Hello)(nil),                     // 2: distrifs.Hello
-	(*OpenCount)(nil),                 // 3: distrifs.OpenCount
-	(*KeepAlive)(nil),                 // 4: distrifs.KeepAlive
-	(*SessionEvent)(nil),              // 5: distrifs.SessionEvent
-	(*Welcome)(nil),                   // 6: distrifs.Welcome
-	(*Alive)(nil),                     // 7: distrifs.Alive
-	(*Expired)(nil),                   // 8: distrifs.Expired
-	(*LockTurn)(nil),                  // 9: distrifs.LockTurn
-	(*LookupRequest)(nil),             // 10: distrifs.LookupRequest
-	(*GetAttrRequest)(nil),            // 11: distrifs.GetAttrRequest
-	(*AttrReply)(nil),                 // 12: distrifs.AttrReply
-	(*SetAttrRequest)(nil),            // 13: distrifs.SetAttrRequest
-	(*TimeChange)(nil),                // 14: distrifs.TimeChange
-	(*ReadDirRequest)(nil),            // 15: distrifs.ReadDirRequest
-	(*ReadDirReply)(nil),              // 16: distrifs.ReadDirReply
-	(*DirEntry)(nil),                  // 17: distrifs.DirEntry
-	(*ReadLinkRequest)(nil),           // 18: distrifs.ReadLinkRequest
-	(*ReadLinkReply)(nil),             // 19: distrifs.ReadLinkReply
-	(*CreateRequest)(nil),             // 20: distrifs.CreateRequest
-	(*CreateUnnamedRequest)(nil),      // 21: distrifs.CreateUnnamedRequest
-	(*CreateReply)(nil),               // 22: distrifs.CreateReply
-	(*MkdirRequest)(nil),              // 23: distrifs.MkdirRequest
-	(*MknodRequest)(nil),              // 24: distrifs.MknodRequest
-	(*SymlinkRequest)(nil),            // 25: distrifs.SymlinkRequest
-	(*LinkRequest)(nil),               // 26: distrifs.LinkRequest
-	(*UnlinkRequest)(nil),             // 27: distrifs.UnlinkRequest
-	(*UnlinkReply)(nil),               // 28: distrifs.UnlinkReply
-	(*RenameRequest)(nil),             // 29: distrifs.RenameRequest
-	(*RenameReply)(nil),               // 30: distrifs.RenameReply
-	(*GetXattrRequest)(nil),           // 31: distrifs.GetXattrRequest
-	(*GetXattrReply)(nil),             // 32: distrifs.GetXattrReply
-	(*ListXattrReply)(nil),            // 33: distrifs.ListXattrReply
-	(*SetXattrRequest)(nil),           // 34: distrifs.SetXattrRequest
-	(*RemoveXattrRequest)(nil),        // 35: distrifs.RemoveXattrRequest
-	(*StatFSRequest)(nil),             // 36: distrifs.StatFSRequest
-	(*StatFSReply)(nil),               // 37: distrifs.StatFSReply
-	(*OpenRequest)(nil),               // 38: distrifs.OpenRequest
-	(*OpenReply)(nil),                 // 39: distrifs.OpenReply
-	(*ReleaseRequest)(nil),            // 40: distrifs.ReleaseRequest
-	(*Access)(nil),                    // 41: distrifs.Access
-	(*ReleaseReply)(nil),              // 42: distrifs.ReleaseReply
-	(*Lock)(nil),                      // 43: distrifs.Lock
-	(*SetLockRequest)(nil),            // 44: distrifs.SetLockRequest
-	(*SetLockReply)(nil),              // 45: distrifs.SetLockReply
-	(*TestLockRequest)(nil),           // 46: distrifs.TestLockRequest
-	(*TestLockReply)(nil),             // 47: distrifs.TestLockReply
-	(*GetChunkLocationRequest)(nil),   // 48: distrifs.GetChunkLocationRequest
-	(*ChunkLocations)(nil),            // 49: distrifs.ChunkLocations
-	(*AssignChunkRequest)(nil),        // 50: distrifs.AssignChunkRequest
-	(*CommitRequest)(nil),             // 51: distrifs.CommitRequest
-	(*FallocateRequest)(nil),          // 52: distrifs.FallocateRequest
-	(*ReportChainFailureRequest)(nil), // 53: distrifs.ReportChainFailureRequest
-	(*ReportCorruptRequest)(nil),      // 54: distrifs.ReportCorruptRequest
-	(*ReportCorruptReply)(nil),        // 55: distrifs.ReportCorruptReply
-	(*StatusRequest)(nil),             // 56: distrifs.StatusRequest
-	(*StatusReply)(nil),               // 57: distrifs.StatusReply
-	(*NodeStatus)(nil),                // 58: distrifs.NodeStatus
-	(*ChunkStatus)(nil),               // 59: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 60: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 61: distrifs.DiskStatus
-	(*Caller)(nil),                    // 62: distrifs.Caller
-	(*Attr)(nil),                      // 63: distrifs.Attr
-	(*ChunkLocation)(nil),             // 64: distrifs.ChunkLocation
+	(LeaseMode)(0),                    // 0: distrifs.LeaseMode
+	(LockMode)(0),                     // 1: distrifs.LockMode
+	(*SessionRequest)(nil),            // 2: distrifs.SessionRequest
+	(*Hello)(nil),                     // 3: distrifs.Hello
+	(*OpenCount)(nil),                 // 4: distrifs.OpenCount
+	(*KeepAlive)(nil),                 // 5: distrifs.KeepAlive
+	(*SessionEvent)(nil),              // 6: distrifs.SessionEvent
+	(*Welcome)(nil),                   // 7: distrifs.Welcome
+	(*Alive)(nil),                     // 8: distrifs.Alive
+	(*Expired)(nil),                   // 9: distrifs.Expired
+	(*LockTurn)(nil),                  // 10: distrifs.LockTurn
+	(*Grants)(nil),                    // 11: distrifs.Grants
+	(*Recall)(nil),                    // 12: distrifs.Recall
+	(*Returned)(nil),                  // 13: distrifs.Returned
+	(*AcquireRequest)(nil),            // 14: distrifs.AcquireRequest
+	(*AcquireReply)(nil),              // 15: distrifs.AcquireReply
+	(*LookupRequest)(nil),             // 16: distrifs.LookupRequest
+	(*GetAttrRequest)(nil),            // 17: distrifs.GetAttrRequest
+	(*AttrReply)(nil),                 // 18: distrifs.AttrReply
+	(*SetAttrRequest)(nil),            // 19: distrifs.SetAttrRequest
+	(*TimeChange)(nil),                // 20: distrifs.TimeChange
+	(*ReadDirRequest)(nil),            // 21: distrifs.ReadDirRequest
+	(*ReadDirReply)(nil),              // 22: distrifs.ReadDirReply
+	(*DirEntry)(nil),                  // 23: distrifs.DirEntry
+	(*ReadLinkRequest)(nil),           // 24: distrifs.ReadLinkRequest
+	(*ReadLinkReply)(nil),             // 25: distrifs.ReadLinkReply
+	(*CreateRequest)(nil),             // 26: distrifs.CreateRequest
+	(*CreateUnnamedRequest)(nil),      // 27: distrifs.CreateUnnamedRequest
+	(*CreateReply)(nil),               // 28: distrifs.CreateReply
+	(*MkdirRequest)(nil),              // 29: distrifs.MkdirRequest
+	(*MknodRequest)(nil),              // 30: distrifs.MknodRequest
+	(*SymlinkRequest)(nil),            // 31: distrifs.SymlinkRequest
+	(*LinkRequest)(nil),               // 32: distrifs.LinkRequest
+	(*UnlinkRequest)(nil),             // 33: distrifs.UnlinkRequest
+	(*UnlinkReply)(nil),               // 34: distrifs.UnlinkReply
+	(*RenameRequest)(nil),             // 35: distrifs.RenameRequest
+	(*RenameReply)(nil),               // 36: distrifs.RenameReply
+	(*GetXattrRequest)(nil),           // 37: distrifs.GetXattrRequest
+	(*GetXattrReply)(nil),             // 38: distrifs.GetXattrReply
+	(*ListXattrReply)(nil),            // 39: distrifs.ListXattrReply
+	(*SetXattrRequest)(nil),           // 40: distrifs.SetXattrRequest
+	(*RemoveXattrRequest)(nil),        // 41: distrifs.RemoveXattrRequest
+	(*StatFSRequest)(nil),             // 42: distrifs.StatFSRequest
+	(*StatFSReply)(nil),               // 43: distrifs.StatFSReply
+	(*OpenRequest)(nil),               // 44: distrifs.OpenRequest
+	(*OpenReply)(nil),                 // 45: distrifs.OpenReply
+	(*ReleaseRequest)(nil),            // 46: distrifs.ReleaseRequest
+	(*Access)(nil),                    // 47: distrifs.Access
+	(*ReleaseReply)(nil),              // 48: distrifs.ReleaseReply
+	(*Lock)(nil),                      // 49: distrifs.Lock
+	(*SetLockRequest)(nil),            // 50: distrifs.SetLockRequest
+	(*SetLockReply)(nil),              // 51: distrifs.SetLockReply
+	(*TestLockRequest)(nil),           // 52: distrifs.TestLockRequest
+	(*TestLockReply)(nil),             // 53: distrifs.TestLockReply
+	(*GetChunkLocationRequest)(nil),   // 54: distrifs.GetChunkLocationRequest
+	(*ChunkLocations)(nil),            // 55: distrifs.ChunkLocations
+	(*AssignChunkRequest)(nil),        // 56: distrifs.AssignChunkRequest
+	(*CommitRequest)(nil),             // 57: distrifs.CommitRequest
+	(*FallocateRequest)(nil),          // 58: distrifs.FallocateRequest
+	(*ReportChainFailureRequest)(nil), // 59: distrifs.ReportChainFailureRequest
+	(*ReportCorruptRequest)(nil),      // 60: distrifs.ReportCorruptRequest
+	(*ReportCorruptReply)(nil),        // 61: distrifs.ReportCorruptReply
+	(*StatusRequest)(nil),             // 62: distrifs.StatusRequest
+	(*StatusReply)(nil),               // 63: distrifs.StatusReply
+	(*NodeStatus)(nil),                // 64: distrifs.NodeStatus
+	(*ChunkStatus)(nil),               // 65: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 66: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 67: distrifs.DiskStatus
+	(*Caller)(nil),                    // 68: distrifs.Caller
+	(*Attr)(nil),                      // 69: distrifs.Attr
+	(*ChunkLocation)(nil),             // 70: distrifs.ChunkLocation
 }
 var file_master_proto_depIdxs = []int32{
-	2,  // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
-	4,  // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
-	3,  // 2: distrifs.Hello.open:type_name -> distrifs.OpenCount
-	43, // 3: distrifs.Hello.locks:type_name -> distrifs.Lock
-	6,  // 4: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
-	7,  // 5: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
-	8,  // 6: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
-	9,  // 7: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
-	62, // 8: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	62, // 9: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	63, // 10: distrifs.AttrReply.attr:type_name -> distrifs.Attr
-	62, // 11: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
-	14, // 12: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
-	14, // 13: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	62, // 14: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
-	17, // 15: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
-	63, // 16: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	62, // 17: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
-	62, // 18: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	62, // 19: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	63, // 20: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	64, // 21: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
-	62, // 22: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	62, // 23: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	62, // 24: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	62, // 25: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	62, // 26: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	62, // 27: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	62, // 28: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	62, // 29: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	62, // 30: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	62, // 31: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	62, // 32: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	63, // 33: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	64, // 34: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
-	62, // 35: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
-	3,  // 36: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
-	41, // 37: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
-	0,  // 38: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	62, // 39: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
-	43, // 40: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	63, // 41: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	62, // 42: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
-	43, // 43: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
-	43, // 44: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	62, // 45: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	64, // 46: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	62, // 47: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	62, // 48: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	14, // 49: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	62, // 50: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	62, // 51: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	62, // 52: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	58, // 53: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	59, // 54: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	60, // 55: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	61, // 56: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	1,  // 57: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	10, // 58: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	11, // 59: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	13, // 60: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	15, // 61: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	18, // 62: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	20, // 63: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	21, // 64: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	23, // 65: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	24, // 66: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	25, // 67: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	26, // 68: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	27, // 69: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	27, // 70: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	29, // 71: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	31, // 72: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	11, // 73: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	34, // 74: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	35, // 75: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	36, // 76: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	38, // 77: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	40, // 78: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	44, // 79: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	46, // 80: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	48, // 81: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	50, // 82: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	51, // 83: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	52, // 84: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	53, // 85: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	54, // 86: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	56, // 87: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	5,  // 88: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	12, // 89: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	12, // 90: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	12, // 91: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	16, // 92: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	19, // 93: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	22, // 94: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	22, // 95: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	12, // 96: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	12, // 97: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	12, // 98: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	12, // 99: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	28, // 100: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	28, // 101: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	30, // 102: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	32, // 103: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	33, // 104: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	12, // 105: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	12, // 106: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	37, // 107: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	39, // 108: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	42, // 109: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	45, // 110: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	47, // 111: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	49, // 112: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	49, // 113: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	12, // 114: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	12, // 115: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	64, // 116: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	55, // 117: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	57, // 118: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	88, // [88:119] is the sub-list for method output_type
-	57, // [57:88] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	3,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
+	5,   // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
+	13,  // 2: distrifs.SessionRequest.returned:type_name -> distrifs.Returned
+	4,   // 3: distrifs.Hello.open:type_name -> distrifs.OpenCount
+	49,  // 4: distrifs.Hello.locks:type_name -> distrifs.Lock
+	7,   // 5: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
+	8,   // 6: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
+	9,   // 7: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
+	10,  // 8: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
+	12,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
+	0,   // 10: distrifs.Recall.keep:type_name -> distrifs.LeaseMode
+	0,   // 11: distrifs.Returned.keep:type_name -> distrifs.LeaseMode
+	68,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
+	0,   // 13: distrifs.AcquireRequest.mode:type_name -> distrifs.LeaseMode
+	69,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
+	11,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
+	68,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	68,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	69,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	11,  // 19: distrifs.AttrReply.grants:type_name -> distrifs.Grants
+	68,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	20,  // 21: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
+	20,  // 22: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
+	68,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	23,  // 24: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
+	11,  // 25: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
+	69,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	68,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	11,  // 28: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
+	68,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	68,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	69,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	70,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	11,  // 33: distrifs.CreateReply.grants:type_name -> distrifs.Grants
+	68,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	68,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	68,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	68,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	68,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	68,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	68,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	68,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	68,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	68,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	68,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	69,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	70,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	11,  // 47: distrifs.OpenReply.grants:type_name -> distrifs.Grants
+	68,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	4,   // 49: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
+	47,  // 50: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
+	1,   // 51: distrifs.Lock.mode:type_name -> distrifs.LockMode
+	68,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	49,  // 53: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
+	69,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	68,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	49,  // 56: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	49,  // 57: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	68,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	70,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	11,  // 60: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
+	68,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	68,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	20,  // 63: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	68,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	68,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	68,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	64,  // 67: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	65,  // 68: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	66,  // 69: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	67,  // 70: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	2,   // 71: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	16,  // 72: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	17,  // 73: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	19,  // 74: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	21,  // 75: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	24,  // 76: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	26,  // 77: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	27,  // 78: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	29,  // 79: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	30,  // 80: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	31,  // 81: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	32,  // 82: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	33,  // 83: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	33,  // 84: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	35,  // 85: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	37,  // 86: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	17,  // 87: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	40,  // 88: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	41,  // 89: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	42,  // 90: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	44,  // 91: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	46,  // 92: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	50,  // 93: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	52,  // 94: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	14,  // 95: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
+	54,  // 96: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	56,  // 97: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	57,  // 98: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	58,  // 99: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	59,  // 100: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	60,  // 101: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	62,  // 102: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	6,   // 103: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	18,  // 104: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	18,  // 105: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	18,  // 106: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	22,  // 107: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	25,  // 108: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	28,  // 109: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	28,  // 110: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	18,  // 111: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	18,  // 112: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	18,  // 113: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	18,  // 114: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	34,  // 115: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	34,  // 116: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	36,  // 117: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	38,  // 118: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	39,  // 119: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	18,  // 120: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	18,  // 121: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	43,  // 122: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	45,  // 123: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	48,  // 124: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	51,  // 125: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	53,  // 126: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	15,  // 127: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
+	55,  // 128: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	55,  // 129: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	18,  // 130: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	18,  // 131: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	70,  // 132: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	61,  // 133: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	63,  // 134: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	103, // [103:135] is the sub-list for method output_type
+	71,  // [71:103] is the sub-list for method input_type
+	71,  // [71:71] is the sub-list for extension type_name
+	71,  // [71:71] is the sub-list for extension extendee
+	0,   // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -4814,21 +5384,23 @@ func file_master_proto_init() {
 	file_master_proto_msgTypes[0].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_KeepAlive)(nil),
+		(*SessionRequest_Returned)(nil),
 	}
 	file_master_proto_msgTypes[4].OneofWrappers = []any{
 		(*SessionEvent_Welcome)(nil),
 		(*SessionEvent_Alive)(nil),
 		(*SessionEvent_Expired)(nil),
 		(*SessionEvent_LockTurn)(nil),
+		(*SessionEvent_Recall)(nil),
 	}
-	file_master_proto_msgTypes[12].OneofWrappers = []any{}
+	file_master_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   61,
+			NumEnums:      2,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

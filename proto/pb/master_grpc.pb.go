@@ -45,6 +45,7 @@ const (
 	Master_Release_FullMethodName            = "/distrifs.Master/Release"
 	Master_SetLock_FullMethodName            = "/distrifs.Master/SetLock"
 	Master_TestLock_FullMethodName           = "/distrifs.Master/TestLock"
+	Master_Acquire_FullMethodName            = "/distrifs.Master/Acquire"
 	Master_GetChunkLocation_FullMethodName   = "/distrifs.Master/GetChunkLocation"
 	Master_AssignChunk_FullMethodName        = "/distrifs.Master/AssignChunk"
 	Master_Commit_FullMethodName             = "/distrifs.Master/Commit"
@@ -91,6 +92,8 @@ type MasterClient interface {
 	// claimed again with Hello.locks after a restart of the master.
 	SetLock(ctx context.Context, in *SetLockRequest, opts ...grpc.CallOption) (*SetLockReply, error)
 	TestLock(ctx context.Context, in *TestLockRequest, opts ...grpc.CallOption) (*TestLockReply, error)
+	// Leases on inodes: the right to cache. Most are granted with other answers.
+	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireReply, error)
 	// Chunks.
 	GetChunkLocation(ctx context.Context, in *GetChunkLocationRequest, opts ...grpc.CallOption) (*ChunkLocations, error)
 	AssignChunk(ctx context.Context, in *AssignChunkRequest, opts ...grpc.CallOption) (*ChunkLocations, error)
@@ -353,6 +356,16 @@ func (c *masterClient) TestLock(ctx context.Context, in *TestLockRequest, opts .
 	return out, nil
 }
 
+func (c *masterClient) Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcquireReply)
+	err := c.cc.Invoke(ctx, Master_Acquire_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *masterClient) GetChunkLocation(ctx context.Context, in *GetChunkLocationRequest, opts ...grpc.CallOption) (*ChunkLocations, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ChunkLocations)
@@ -460,6 +473,8 @@ type MasterServer interface {
 	// claimed again with Hello.locks after a restart of the master.
 	SetLock(context.Context, *SetLockRequest) (*SetLockReply, error)
 	TestLock(context.Context, *TestLockRequest) (*TestLockReply, error)
+	// Leases on inodes: the right to cache. Most are granted with other answers.
+	Acquire(context.Context, *AcquireRequest) (*AcquireReply, error)
 	// Chunks.
 	GetChunkLocation(context.Context, *GetChunkLocationRequest) (*ChunkLocations, error)
 	AssignChunk(context.Context, *AssignChunkRequest) (*ChunkLocations, error)
@@ -550,6 +565,9 @@ func (UnimplementedMasterServer) SetLock(context.Context, *SetLockRequest) (*Set
 }
 func (UnimplementedMasterServer) TestLock(context.Context, *TestLockRequest) (*TestLockReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method TestLock not implemented")
+}
+func (UnimplementedMasterServer) Acquire(context.Context, *AcquireRequest) (*AcquireReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Acquire not implemented")
 }
 func (UnimplementedMasterServer) GetChunkLocation(context.Context, *GetChunkLocationRequest) (*ChunkLocations, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetChunkLocation not implemented")
@@ -1014,6 +1032,24 @@ func _Master_TestLock_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Master_Acquire_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcquireRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).Acquire(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_Acquire_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).Acquire(ctx, req.(*AcquireRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Master_GetChunkLocation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetChunkLocationRequest)
 	if err := dec(in); err != nil {
@@ -1238,6 +1274,10 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TestLock",
 			Handler:    _Master_TestLock_Handler,
+		},
+		{
+			MethodName: "Acquire",
+			Handler:    _Master_Acquire_Handler,
 		},
 		{
 			MethodName: "GetChunkLocation",
