@@ -14,6 +14,8 @@
 //     It serves nobody until the master says that its bytes stand (SetVersion).
 //   - lost: a replica whose bytes cannot be relied upon any more: its disk failed
 //     while it was being written or synced (L9), or its file is not what was written.
+//   - scrub: reading every replica in the background, one pass in 14 days, to find
+//     damage while good replicas are left.
 //   - agent: the part that talks to the master.
 //
 // # Invariants

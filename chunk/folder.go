@@ -24,6 +24,7 @@ import (
 //	lock                             held while a process uses the folder
 //	00/ ... ff/chunk-<uuid>          footer.go; in the folder of the chunk id's low byte
 //	tmp/                             replicas not whole yet; emptied at each start
+//	scrub                            progress.go
 //	quarantine/chunk-<uuid>.<n>      what start found twice; for a person to judge
 const (
 	lockName      = "lock"
@@ -51,6 +52,7 @@ type folder struct {
 	placed uint64     // bytes that replicas made since may come to need
 	full   bool       // a write was refused for lack of space
 	fault  error      // the disk failed: out of service for writes; nil: healthy
+	scrub  scrubNote
 }
 
 // lockFolder takes the folder, which it makes if need be (L15).
@@ -260,7 +262,10 @@ func (f *folder) place(n int64) {
 func (f *folder) status() *pb.DiskStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	st := &pb.DiskStatus{Path: f.path, TotalBytes: f.total, FreeBytes: f.free}
+	st := &pb.DiskStatus{Path: f.path, TotalBytes: f.total, FreeBytes: f.free, ScrubDone: uint64(f.scrub.done), ScrubBytes: uint64(f.scrub.of)}
+	if !f.scrub.finished.IsZero() {
+		st.ScrubFinished = f.scrub.finished.Unix()
+	}
 	switch {
 	case f.fault != nil:
 		st.Fault, st.FreeBytes = f.fault.Error(), 0

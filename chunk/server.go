@@ -28,6 +28,8 @@ type Config struct {
 
 	OpenChunks int   // chunk files kept open; 0: 4096
 	TableBytes int64 // memory for checksums of open chunks; 0: 256 MiB
+
+	ScrubPeriod time.Duration // in which every replica is verified once; 0: 14 days; negative: never
 }
 
 const (
@@ -91,12 +93,12 @@ func (s *Server) Serve(listener net.Listener) error {
 		master: s.config.Master, address: address, version: s.config.Version, dial: s.config.Dial,
 		read: s.client.Read, forget: s.plane.Forget, log: s.config.Logger,
 	})
-	if !s.start(
+	if !s.start(append(s.scrubs(),
 		func() { failed <- s.plane.Serve(listener) },
 		func() { failed <- a.run(s.ctx) },
 		func() { s.every(settleEvery, func() { s.settle() }) },
 		func() { s.every(refreshEvery, s.store.refresh) },
-	) {
+	)...) {
 		return errors.Join(proto.E(proto.Unavailable, "serve", "", "the chunkserver is closed"), listener.Close())
 	}
 	s.config.Logger.Info("chunkserver serves", "address", address, "master", s.config.Master, "chunks", s.store.count())
@@ -106,6 +108,21 @@ func (s *Server) Serve(listener net.Listener) error {
 	case <-s.ctx.Done():
 		return nil
 	}
+}
+
+// scrubs are the scrubs of the folders.
+func (s *Server) scrubs() (run []func()) {
+	period := s.config.ScrubPeriod
+	if period < 0 {
+		return nil
+	}
+	if period == 0 {
+		period = defaultScrubPeriod
+	}
+	for _, f := range s.store.folders {
+		run = append(run, func() { newScrubber(s.store, f, period).run(s.ctx) })
+	}
+	return run
 }
 
 // advertised is the address that others reach the listener by.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+	"time"
 
 	"github.com/distrifs/distrifs/chunk"
 	"github.com/distrifs/distrifs/cmd/internal/cli"
@@ -28,9 +29,13 @@ When the master is away the chunkserver goes on serving and waits for it.`
 	flags.IntVar(&config.OpenChunks, "open-chunks", 4096, "chunk files kept open")
 	tables := cli.Size(256 << 20)
 	flags.Var(&tables, "checksum-cache", "memory for the checksums of open chunks")
+	scrub := flags.Duration("scrub-period", 14*24*time.Hour, "every replica is verified once in this time, in the background; 0: never")
 	logging := cli.LogFlags(flags)
 	cmd.Run = func(ctx context.Context, _ []string) error {
 		config.TableBytes, config.Logger = int64(tables), logging.Logger()
+		if config.ScrubPeriod = *scrub; *scrub <= 0 {
+			config.ScrubPeriod = -1
+		}
 		if len(config.Dirs) == 0 {
 			return cli.Usagef("a data folder is required: name it with --dir")
 		}

@@ -4673,7 +4673,10 @@ type DiskStatus struct {
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	TotalBytes    uint64                 `protobuf:"varint,2,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
 	FreeBytes     uint64                 `protobuf:"varint,3,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
-	Fault         string                 `protobuf:"bytes,4,opt,name=fault,proto3" json:"fault,omitempty"` // empty: healthy
+	Fault         string                 `protobuf:"bytes,4,opt,name=fault,proto3" json:"fault,omitempty"`                                       // empty: healthy
+	ScrubDone     uint64                 `protobuf:"varint,5,opt,name=scrub_done,json=scrubDone,proto3" json:"scrub_done,omitempty"`             // bytes that the scrub's pass under way has verified,
+	ScrubBytes    uint64                 `protobuf:"varint,6,opt,name=scrub_bytes,json=scrubBytes,proto3" json:"scrub_bytes,omitempty"`          // of so many
+	ScrubFinished int64                  `protobuf:"varint,7,opt,name=scrub_finished,json=scrubFinished,proto3" json:"scrub_finished,omitempty"` // when the last pass ended, in seconds since 1970; 0: none has
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4734,6 +4737,27 @@ func (x *DiskStatus) GetFault() string {
 		return x.Fault
 	}
 	return ""
+}
+
+func (x *DiskStatus) GetScrubDone() uint64 {
+	if x != nil {
+		return x.ScrubDone
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetScrubBytes() uint64 {
+	if x != nil {
+		return x.ScrubBytes
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetScrubFinished() int64 {
+	if x != nil {
+		return x.ScrubFinished
+	}
+	return 0
 }
 
 var File_master_proto protoreflect.FileDescriptor
@@ -5093,7 +5117,7 @@ const file_master_proto_rawDesc = "" +
 	"\x06client\x18\x02 \x01(\tR\x06client\x12\"\n" +
 	"\rlast_heard_ms\x18\x03 \x01(\x04R\vlastHeardMs\x12\x1d\n" +
 	"\n" +
-	"open_files\x18\x04 \x01(\rR\topenFiles\"v\n" +
+	"open_files\x18\x04 \x01(\rR\topenFiles\"\xdd\x01\n" +
 	"\n" +
 	"DiskStatus\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1f\n" +
@@ -5101,7 +5125,12 @@ const file_master_proto_rawDesc = "" +
 	"totalBytes\x12\x1d\n" +
 	"\n" +
 	"free_bytes\x18\x03 \x01(\x04R\tfreeBytes\x12\x14\n" +
-	"\x05fault\x18\x04 \x01(\tR\x05fault*B\n" +
+	"\x05fault\x18\x04 \x01(\tR\x05fault\x12\x1d\n" +
+	"\n" +
+	"scrub_done\x18\x05 \x01(\x04R\tscrubDone\x12\x1f\n" +
+	"\vscrub_bytes\x18\x06 \x01(\x04R\n" +
+	"scrubBytes\x12%\n" +
+	"\x0escrub_finished\x18\a \x01(\x03R\rscrubFinished*B\n" +
 	"\tLeaseMode\x12\x0e\n" +
 	"\n" +
 	"LEASE_NONE\x10\x00\x12\x10\n" +
