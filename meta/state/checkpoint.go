@@ -14,7 +14,7 @@ import (
 // A checkpoint is the whole state in a stream of bytes. Parts are written as in
 // codec.go (little-endian, nothing padded); name is u8 length and so many bytes.
 //
-//	header  8 bytes "DFSCHECK", u32 format (1), u64 log index applied last,
+//	header  8 bytes "DFSCHECK", u32 format (2), u64 log index applied last,
 //	        u32 CRC-32C of the 20 bytes before
 //	block   u8 section, u32 length (1 to 2^20), u32 CRC-32C of the 5 bytes before and
 //	        the payload, payload
@@ -38,7 +38,9 @@ import (
 //	               u32 inode slot, u8 discriminator, name
 //	8 chunks       in order of slots from 1: u8 form, u32 generation. Form 0: the slot is free.
 //	               Form 1 (assigned) and 2 (committed) go on: u32 version, u32 inode slot,
-//	               u64 index, list of u32 (chain)
+//	               u64 index, list of u32 (chain). Form 3 (shared): u32 version, list of u32
+//	               (chain). Form 4 (reference): u32 inode slot, u64 index, u32 slot of the
+//	               shared chunk; an assigned chunk of the same inode and index is its clone
 //	9 free chunks  like free inodes
 //	10 sessions    in order of ids: u64 id, bytes client, u32 count; then so many records, in
 //	               order of slots: u32 slot, u64 sequence, bytes answer
@@ -47,9 +49,11 @@ import (
 // stamp is u64: seconds since -2^31, shifted by 30, and nanoseconds below 1e9. What
 // can be derived (tries, parents, orphans, counters, which chunks a file has) is not
 // written, so it cannot contradict.
+//
+// Format 1, which is still read, is the same without forms 3 and 4 of chunks.
 const (
 	checkpointMagic  = "DFSCHECK"
-	checkpointFormat = 1
+	checkpointFormat = 2
 	checkpointHead   = 8 + 4 + 8 + 4
 	blockHeader      = 1 + 4 + 4
 	maxBlockPayload  = 1 << 20
@@ -81,6 +85,8 @@ const (
 const (
 	formAssigned = 1 + iota
 	formCommitted
+	formShared
+	formReference
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -365,6 +371,11 @@ func (w *checkpointWriter) chunks(t *tables) {
 			w.u32(c.generation)
 			w.next()
 			continue
+		case c.reference():
+			w.reference(c)
+			continue
+		case c.shared():
+			w.u8(formShared)
 		case c.committed():
 			w.u8(formCommitted)
 		default:
@@ -372,12 +383,23 @@ func (w *checkpointWriter) chunks(t *tables) {
 		}
 		w.u32(c.generation)
 		w.u32(c.version)
-		w.u32(c.inode)
-		w.u64(c.index())
+		if !c.shared() {
+			w.u32(c.inode)
+			w.u64(c.index())
+		}
 		chain = t.appendChain(chain[:0], c)
 		put32s(&w.put, chain)
 		w.next()
 	}
+}
+
+func (w *checkpointWriter) reference(c *chunk) {
+	w.u8(formReference)
+	w.u32(c.generation)
+	w.u32(c.inode)
+	w.u64(c.index())
+	w.u32(c.target())
+	w.next()
 }
 
 func (w *checkpointWriter) freeChunks(t *tables) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -47,6 +48,10 @@ func everything(t *testing.T) *fixture {
 		h.Origin = Origin{Session: session, Slot: slot * 100, Sequence: 9}
 		f.ok(&AssignChunks{Header: h, Inode: file.Inode, First: uint64(slot), Chains: [][]proto.NodeID{{2, 4}}})
 	}
+	copied := f.make(alice, dir, "copy", typeFile|0o600)
+	f.copies(file.Inode, copied, 1, 5)
+	f.copyOK(CopyChunks{From: copied, To: copied, ToIndex: 1 << 42, Count: 1})
+	f.ok(&AssignChunks{Header: f.header(alice), Inode: copied, Chains: [][]proto.NodeID{{4, 2}}})
 	return f
 }
 
@@ -60,6 +65,22 @@ func TestGoldenCheckpoint(t *testing.T) {
 			t.Errorf("section %d has no record", section)
 		}
 	}
+}
+
+// Checkpoints of the format before are still read, and go on in the present one.
+func TestCheckpointOfFormat1(t *testing.T) {
+	image, err := os.ReadFile("testdata/checkpoint1.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Load(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if written := binary.LittleEndian.Uint64(image[len(image)-8:]); s.Hash() != written {
+		t.Errorf("hash %x, loaded from a checkpoint of %x", s.Hash(), written)
+	}
+	reload(t, s)
 }
 
 // A state goes on from a checkpoint as if nothing had been: same answers, same ids (L6).

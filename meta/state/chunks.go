@@ -7,11 +7,11 @@ import (
 	"github.com/distrifs/distrifs/proto"
 )
 
-// chunk is the record of a chunk. A free slot keeps the generation that its next
-// chunk will have.
+// chunk is the record of a chunk, or of a reference to one that is shared
+// (sharing.go). A free slot keeps the generation that its next chunk will have.
 type chunk struct {
 	generation uint32
-	inode      uint32 // slot
+	inode      uint32 // slot; of a shared chunk see there
 	version    uint32
 	indexLow   uint32
 	word       uint16    // the index's bits 32-42, and the flags below
@@ -21,7 +21,7 @@ type chunk struct {
 const (
 	chunkIndexHigh = 1<<11 - 1
 	chunkLive      = 1 << 11
-	chunkLength    = 3 << 12 // of the chain, unless it is long
+	chunkLength    = 3 << 12 // of the chain, unless it is long; both: sharing.go
 	chunkLong      = 1 << 14
 	chunkCommitted = 1 << 15
 )
@@ -34,6 +34,13 @@ func (c *chunk) long() ref         { return uint32(c.chain[1])<<16 | uint32(c.ch
 
 // newChunk makes an assigned chunk of version 1 and attaches it to a file.
 func (t *tables) newChunk(inode uint32, index uint64, chain []proto.NodeID) uint32 {
+	slot := t.looseChunk(inode, index, chain)
+	t.attach(inode, slot, index)
+	return slot
+}
+
+// looseChunk makes an assigned chunk for a place in a file, and does not attach it.
+func (t *tables) looseChunk(inode uint32, index uint64, chain []proto.NodeID) uint32 {
 	slot := t.chunks.alloc()
 	c := t.chunks.mut(slot)
 	*c = chunk{
@@ -41,26 +48,34 @@ func (t *tables) newChunk(inode uint32, index uint64, chain []proto.NodeID) uint
 		indexLow: uint32(index), word: uint16(index>>32) | chunkLive,
 	}
 	t.setChain(slot, chain)
-	t.attach(inode, slot, index)
 	t.counts.assigned++
 	return slot
 }
 
-// freeChunk frees a chunk that is detached from its file, and tells what it was.
-func (t *tables) freeChunk(slot uint32) Chunk {
-	was := t.chunkInfo(slot)
+// freeChunk frees what is detached from its file, a chunk or a reference, and appends
+// the chunks that are gone with it to freed.
+func (t *tables) freeChunk(slot uint32, freed []Chunk) []Chunk {
+	if t.chunks.get(slot).reference() {
+		return t.freeReference(slot, freed)
+	}
+	freed = append(freed, t.chunkInfo(slot))
 	t.setChain(slot, nil)
-	c := t.chunks.mut(slot)
-	if !c.committed() {
+	if !t.chunks.get(slot).committed() {
 		t.counts.assigned--
 	}
+	t.releaseChunk(slot)
+	return freed
+}
+
+// releaseChunk makes a slot free for another chunk.
+func (t *tables) releaseChunk(slot uint32) {
+	c := t.chunks.mut(slot)
 	c.word = 0
 	if c.generation++; c.generation == retired {
 		t.chunks.retire()
 	} else {
 		t.chunks.release(slot)
 	}
-	return was
 }
 
 // setChain replaces the chain; nil: none.
@@ -109,16 +124,26 @@ func (t *tables) chunk(id proto.ChunkID) (uint32, bool) {
 		return 0, false
 	}
 	c := t.chunks.get(slot)
-	return slot, c.live() && c.generation == id.Generation()
+	return slot, c.live() && !c.reference() && c.generation == id.Generation()
 }
 
+// chunkInfo tells of a chunk, or of the one that a reference stands for.
 func (t *tables) chunkInfo(slot uint32) Chunk {
-	c := t.chunks.get(slot)
-	return Chunk{
-		ID:      proto.ChunkID(proto.MakeID(slot, c.generation)),
-		Version: proto.Version(c.version), Index: c.index(), Inode: t.inodeID(c.inode),
-		Committed: c.committed(), Chain: t.appendChain(make([]proto.NodeID, 0, len(c.chain)), c),
+	place := t.chunks.get(slot)
+	c := place
+	if place.reference() {
+		slot = place.target()
+		c = t.chunks.get(slot)
 	}
+	info := Chunk{
+		ID:      proto.ChunkID(proto.MakeID(slot, c.generation)),
+		Version: proto.Version(c.version), Committed: c.committed(), References: c.references(),
+		Chain: t.appendChain(make([]proto.NodeID, 0, len(c.chain)), c),
+	}
+	if !place.shared() {
+		info.Index, info.Inode = place.index(), t.inodeID(place.inode)
+	}
+	return info
 }
 
 // checkChain says whether chunks may be kept on these nodes: known, distinct, and
@@ -164,17 +189,18 @@ func (s *State) Fate(id proto.ChunkID) Fate {
 		return Freed
 	case generation > c.generation:
 		return NeverIssued
-	case c.live():
+	case c.live() && !c.reference():
 		return Live
 	default:
 		return NeverIssued
 	}
 }
 
-// EachChunk calls fn for the live chunks in slots >= from, in order, until it answers false.
+// EachChunk calls fn for the live chunks in slots >= from, in order, until it answers
+// false. A shared chunk comes once.
 func (s *State) EachChunk(from uint32, fn func(Chunk) bool) {
 	for slot := max(from, 1); slot < s.chunks.length; slot++ {
-		if s.chunks.get(slot).live() && !fn(s.chunkInfo(slot)) {
+		if c := s.chunks.get(slot); c.live() && !c.reference() && !fn(s.chunkInfo(slot)) {
 			return
 		}
 	}
@@ -201,8 +227,11 @@ func (s *State) assignChunks(c *AssignChunks) Result {
 	for i, chain := range c.Chains {
 		index := c.First + uint64(i)
 		found := s.chunkAt(s.inodes.get(slot).content, index)
-		if found == 0 {
+		switch {
+		case found == 0:
 			found = s.newChunk(slot, index, chain)
+		case s.chunks.get(found).reference():
+			found = s.cloneOf(found, chain)
 		}
 		r.Chunks = append(r.Chunks, s.chunkInfo(found))
 	}
@@ -219,7 +248,7 @@ func (s *State) commit(c *Commit) Result {
 		return Result{Kind: proto.FileTooBig}
 	}
 	for _, id := range c.Chunks {
-		if chunk, ok := s.chunk(id); !ok || s.chunks.get(chunk).inode != slot {
+		if chunk, ok := s.chunk(id); !ok || !s.holds(slot, chunk) {
 			return Result{Kind: proto.NotFound}
 		}
 	}
@@ -285,8 +314,13 @@ func (s *State) dropAssigned(c *DropAssigned) Result {
 		if !ok || s.chunks.get(chunk).inode != slot || s.chunks.get(chunk).committed() {
 			continue
 		}
-		s.detach(slot, s.chunks.get(chunk).index())
-		r.Freed = append(r.Freed, s.freeChunk(chunk))
+		index := s.chunks.get(chunk).index()
+		if place := s.chunkAt(s.inodes.get(slot).content, index); place == chunk {
+			s.detach(slot, index)
+		} else {
+			s.chunks.mut(place).setClone(0)
+		}
+		r.Freed = s.freeChunk(chunk, r.Freed)
 	}
 	return r
 }

@@ -42,6 +42,9 @@ import (
 //	19 Fallocate     header, u64 inode, u64 offset, u64 length, flag tail, u64 size
 //	20 MakeUnnamed   header, u64 parent, u32 mode, u32 umask, list of u32 (chain)
 //	21 Access        list of (u64 inode, time)
+//	22 CopyChunks    header, u64 from, u64 to, u64 from index, u64 to index, u64 count, u64 size,
+//	                 u64 change of from
+//	23 TakeClone     u64 clone
 //
 // An answer that a session's slot keeps:
 //
@@ -424,6 +427,21 @@ func (c *Access) Encode(dst []byte) []byte {
 	return dst
 }
 
+// Encode appends the payload to dst.
+func (c *CopyChunks) Encode(dst []byte) []byte {
+	p := (*put)(&dst)
+	p.header(&c.Header)
+	for _, v := range []uint64{uint64(c.From), uint64(c.To), c.FromIndex, c.ToIndex, c.Count, c.Size, c.FromChange} {
+		p.u64(v)
+	}
+	return dst
+}
+
+// Encode appends the payload to dst.
+func (c *TakeClone) Encode(dst []byte) []byte {
+	return binary.LittleEndian.AppendUint64(dst, uint64(c.Clone))
+}
+
 // Decode reads the payload of a log record back into a command. It keeps nothing of
 // payload. Malformed: payload is not what Encode writes, to the last byte.
 func Decode(op Op, payload []byte) (Command, error) {
@@ -466,6 +484,8 @@ func decode(op Op, t *take) Command {
 		return &DropAssigned{Inode: t.inode(), Chunks: take64s[proto.ChunkID](t)}
 	case OpAccess:
 		return &Access{Reads: t.reads()}
+	case OpTakeClone:
+		return &TakeClone{Clone: proto.ChunkID(t.u64())}
 	}
 	return decodeOfClient(op, t)
 }
@@ -510,6 +530,11 @@ func decodeOfClient(op Op, t *take) Command {
 	case OpFallocate:
 		return &Fallocate{
 			Header: t.header(), Inode: t.inode(), Offset: t.u64(), Length: t.u64(), Tail: t.flag(), Size: t.u64(),
+		}
+	case OpCopyChunks:
+		return &CopyChunks{
+			Header: t.header(), From: t.inode(), To: t.inode(), FromIndex: t.u64(), ToIndex: t.u64(), Count: t.u64(), Size: t.u64(),
+			FromChange: t.u64(),
 		}
 	case OpMakeUnnamed:
 		return &MakeUnnamed{Header: t.header(), Parent: t.inode(), Mode: t.u32(), Umask: t.u32(), Chain: take32s[proto.NodeID](t)}

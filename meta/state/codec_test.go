@@ -47,6 +47,8 @@ func samples() []Command {
 		&Fallocate{Header: h, Inode: 2, Offset: 1 << 20, Length: 3 << 20, Tail: true, Size: 1 << 41},
 		&MakeUnnamed{Header: h, Parent: 1, Mode: 0o640, Umask: 0o027, Chain: []proto.NodeID{2, 1}},
 		&Access{Reads: []Read{{Inode: 2, At: h.Now}, {Inode: 1<<32 | 3, At: Time{-1, 5}}}},
+		&CopyChunks{Header: h, From: 2, To: 1<<32 | 3, FromIndex: 4, ToIndex: 1 << 42, Count: 160, Size: 1 << 41, FromChange: 77},
+		&TakeClone{Clone: 2<<32 | 3},
 	}
 }
 

@@ -33,6 +33,8 @@ const (
 	OpFallocate
 	OpMakeUnnamed
 	OpAccess
+	OpCopyChunks
+	OpTakeClone
 	opEnd
 )
 
@@ -209,7 +211,8 @@ type RemoveXattr struct {
 }
 
 // AssignChunks attaches new chunks at the indexes First, First+1, ... of a regular
-// file. An index that has a chunk keeps it, so assigning twice is safe.
+// file. An index that has a chunk keeps it, so assigning twice is safe. Where a shared
+// chunk stands it goes on standing, and the chunk assigned is to become its clone.
 // Result.Chunks has one chunk for each chain, in order.
 type AssignChunks struct {
 	Header
@@ -279,6 +282,31 @@ type Read struct {
 	At    Time
 }
 
+// CopyChunks makes chunks of one file stand in another, or elsewhere in the same, too:
+// whole ones, without a byte being copied. From then on they are shared and nobody
+// writes to them. What stood in those places of To is freed, holes are copied as holes,
+// and the size of To grows to at least Size. The caller has made sure that nobody
+// writes to the chunks of From any more, nor will without asking where to, and has made
+// zero what a greater size brings to light.
+//
+// Bytes that From has not are never brought to light: the last chunk may be one that
+// From ends in only if To ends there as well, or before. Busy: that is not so (any
+// more), or From has changed. Invalid: no chunks, too many, or overlapping ranges of one
+// file.
+type CopyChunks struct {
+	Header
+	From, To           proto.InodeID
+	FromIndex, ToIndex uint64
+	Count              uint64 // indexes, 1 to MaxAssign
+	Size               uint64 // bytes
+	FromChange         uint64 // Attr.Change that From must have
+}
+
+// TakeClone puts a clone into the place of the shared chunk that it was made of. The
+// clone is what AssignChunks gives for a place of a shared chunk, and its replicas hold
+// the same bytes. NotFound: it is not (any more) the clone of what stands there.
+type TakeClone struct{ Clone proto.ChunkID }
+
 // Which operation code each command has.
 
 func (*Init) Op() Op         { return OpInit }
@@ -300,6 +328,8 @@ func (*DropAssigned) Op() Op { return OpDropAssigned }
 func (*Fallocate) Op() Op    { return OpFallocate }
 func (*MakeUnnamed) Op() Op  { return OpMakeUnnamed }
 func (*Access) Op() Op       { return OpAccess }
+func (*CopyChunks) Op() Op   { return OpCopyChunks }
+func (*TakeClone) Op() Op    { return OpTakeClone }
 
 // Op is OpMake, as it was before there was a umask, or OpMakeMasked.
 func (c *Make) Op() Op {

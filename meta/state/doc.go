@@ -17,6 +17,9 @@
 //   - orphan: an inode without a name left, alive until it is reaped.
 //   - assigned, committed: a chunk is assigned to a file and index when a writer
 //     asks for it, and committed when the writer says that its chain holds data.
+//   - shared: a chunk that stands in several places, of one file or of many, is shared,
+//     and stays so; a reference is one of its places, a clone the chunk that is to
+//     stand there instead because somebody writes.
 //   - checkpoint: the whole state in a byte stream that knows nothing of memory.
 //
 // # Invariants
@@ -30,7 +33,9 @@
 //   - Every inode but the root has as many names as its nlink says; a directory has one.
 //   - The permission bits of a mode and an access ACL agree; an ACL that says no more
 //     than the bits is not kept.
-//   - A chunk belongs to exactly one inode and index.
+//   - A chunk belongs to exactly one inode and index, unless it is shared: then it has a
+//     reference for each of its places, and goes with the last of them. What is shared
+//     is committed, and never becomes a chunk that may be written to.
 //   - Only Apply changes anything.
 //
 // # Concurrency

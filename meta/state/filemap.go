@@ -116,7 +116,7 @@ func (t *tables) truncateChunks(inode uint32, from uint64, freed []Chunk) []Chun
 		slot := content &^ nodeBit
 		t.inodes.mut(inode).content = 0
 		t.chunkTrie().clear(t.maps.get(slot).root, func(chunk uint32) {
-			freed = append(freed, t.freeChunk(chunk))
+			freed = t.freeChunk(chunk, freed)
 		})
 		t.maps.release(slot)
 		return freed
@@ -127,7 +127,7 @@ func (t *tables) truncateChunks(inode uint32, from uint64, freed []Chunk) []Chun
 			return freed
 		}
 		t.detach(inode, t.chunks.get(chunk).index())
-		freed = append(freed, t.freeChunk(chunk))
+		freed = t.freeChunk(chunk, freed)
 	}
 }
 

@@ -71,6 +71,7 @@ type loader struct {
 	buffer  []byte
 	digest  xxhash.Digest
 
+	format     uint32
 	configured bool
 	instances  map[uuid.UUID]bool // of nodes
 	names      []uint32           // by inode slot: names found; 1 for a free slot found in the free list
@@ -134,8 +135,9 @@ func (l *loader) header() {
 	}
 	l.check(string(head[:8]) == checkpointMagic, "it does not begin like a checkpoint")
 	l.check(crc32.Checksum(head[:20], castagnoli) == binary.LittleEndian.Uint32(head[20:]), "wrong checksum")
-	if format := binary.LittleEndian.Uint32(head[8:]); l.err == nil && format != checkpointFormat {
-		l.err = proto.E(proto.NewerFormat, "load", "checkpoint", fmt.Sprintf("format %d: use the version that wrote it", format))
+	l.format = binary.LittleEndian.Uint32(head[8:])
+	if l.err == nil && (l.format == 0 || l.format > checkpointFormat) {
+		l.err = proto.E(proto.NewerFormat, "load", "checkpoint", fmt.Sprintf("format %d: use the version that wrote it", l.format))
 	}
 	l.applied = binary.LittleEndian.Uint64(head[12:])
 	l.digest.Reset()

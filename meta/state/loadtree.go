@@ -116,7 +116,7 @@ func (l *loader) checkTree(subdirs []uint32) {
 
 func (l *loader) loadChunk() {
 	form, generation := l.u8(), l.u32()
-	l.check(form <= formCommitted, "unknown form of a chunk")
+	l.check(form <= formCommitted || form <= formReference && l.format > 1, "unknown form of a chunk")
 	l.check(l.chunks.length < l.limits.slots, "too many chunks")
 	if l.bad || l.err != nil {
 		return
@@ -126,17 +126,26 @@ func (l *loader) loadChunk() {
 	if form == formFree {
 		return
 	}
-	version, file, index, chain := l.u32(), l.u32(), l.u64(), take32s[proto.NodeID](&l.take)
-	l.check(generation != retired && version > 0, "generation or version out of range")
-	if l.bad || !l.liveInode(file) {
-		return
+	l.check(generation != retired, "generation of a chunk out of range")
+	switch form {
+	case formShared:
+		l.loadShared(slot)
+	case formReference:
+		l.loadReference(slot)
+	default:
+		l.loadOwned(slot, form)
 	}
-	n := l.inodes.get(file)
-	l.check(n.kind() == typeFile, "a chunk of what can have none")
-	l.check(index <= MaxFileSize/l.config.ChunkSize, "index of a chunk out of range")
+}
+
+// loadOwned reads a chunk that stands in one place.
+func (l *loader) loadOwned(slot uint32, form uint8) {
+	version, file, index, chain := l.u32(), l.u32(), l.u64(), take32s[proto.NodeID](&l.take)
+	l.check(version > 0, "version of a chunk out of range")
 	l.check(l.checkChain(chain) == proto.OK, "chain of a chunk out of range")
-	l.check(l.err != nil || l.chunkAt(n.content, index) == 0, "two chunks at one index")
-	if l.err != nil {
+	at, ok := l.place(file, index)
+	isClone := ok && at != 0 && form == formAssigned && l.chunks.get(at).reference() && l.chunks.get(at).clone() == 0
+	l.check(!ok || at == 0 || isClone, "two chunks at one index")
+	if !ok || l.err != nil {
 		return
 	}
 	l.chunks.live++
@@ -149,10 +158,17 @@ func (l *loader) loadChunk() {
 		l.counts.assigned++
 	}
 	l.setChain(slot, chain)
-	l.attach(file, slot, index)
+	if isClone {
+		l.chunks.mut(at).setClone(slot)
+	} else {
+		l.attach(file, slot, index)
+	}
 }
 
-func (l *loader) afterChunks() { l.freeChunks = make([]bool, l.chunks.length) }
+func (l *loader) afterChunks() {
+	l.countReferences()
+	l.freeChunks = make([]bool, l.chunks.length)
+}
 
 func (l *loader) loadFreeChunk() {
 	slot := l.u32()

@@ -18,6 +18,7 @@ type oracle struct {
 	target string
 	xattrs map[string]string
 	chunks map[uint64]Chunk
+	shares map[uint64]*share // by index: of the chunks that are shared
 	dead   bool
 
 	unnamed bool // it never had a name
@@ -109,6 +110,7 @@ func (m *model) step() {
 	steps := []func() (Command, proto.Kind){
 		m.make, m.make, m.make, m.link, m.unlink, m.unlink, m.rename, m.rename, m.exchange,
 		m.chmod, m.chown, m.truncate, m.xattr, m.assign, m.commit, m.reap, m.fallocate, m.makeUnnamed,
+		m.copyChunks, m.copyChunks, m.takeClone,
 	}
 	c, want := steps[m.r.IntN(len(steps))]()
 	m.log = append(m.log, c)
@@ -455,7 +457,7 @@ func (m *model) truncate() (Command, proto.Kind) {
 	o.attr.Size = c.Size
 	for index := range o.chunks {
 		if index*testChunk >= c.Size {
-			delete(o.chunks, index)
+			o.drop(index)
 		}
 	}
 	m.written(o, c.Header)
@@ -495,7 +497,7 @@ func (m *model) fallocate() (Command, proto.Kind) {
 			until = min(until, o.attr.Size)
 		}
 		if chunk.Committed && c.Offset <= index*testChunk && until <= end {
-			delete(o.chunks, index)
+			o.drop(index)
 		}
 	}
 	o.attr.Size = max(o.attr.Size, c.Size)
@@ -569,7 +571,9 @@ func (m *model) assign() (Command, proto.Kind) {
 	}
 	for i, chain := range c.Chains {
 		index := c.First + uint64(i)
-		if _, ok := o.chunks[index]; !ok {
+		if s := o.shares[index]; s != nil {
+			o.assignClone(index, chain)
+		} else if _, ok := o.chunks[index]; !ok {
 			o.chunks[index] = Chunk{Index: index, Version: 1, Chain: chain}
 		}
 	}
@@ -587,15 +591,25 @@ func (m *model) commit() (Command, proto.Kind) {
 	case o.attr.Mode&typeMask != typeFile:
 		return c, proto.Invalid
 	}
+	kind := proto.OK
 	m.f.FileChunks(o.id, 0, 10, func(chunk Chunk) bool {
-		if m.r.IntN(2) == 0 {
+		if m.r.IntN(2) == 0 && (!chunk.Shared() || m.r.IntN(8) == 0) {
 			c.Chunks = append(c.Chunks, chunk.ID)
-			known := o.chunks[chunk.Index]
-			known.Committed = true
-			o.chunks[chunk.Index] = known
+			if chunk.Shared() {
+				kind = proto.NotFound // nobody can have written to it
+			}
 		}
 		return true
 	})
+	if kind != proto.OK {
+		return c, kind
+	}
+	for _, id := range c.Chunks {
+		chunk, _ := m.f.Chunk(id)
+		known := o.chunks[chunk.Index]
+		known.Committed = true
+		o.chunks[chunk.Index] = known
+	}
 	o.attr.Size = max(o.attr.Size, c.Size)
 	m.written(o, c.Header)
 	return c, proto.OK
@@ -606,7 +620,12 @@ func (m *model) reap() (Command, proto.Kind) {
 	for range 3 {
 		o := m.pick()
 		c.Inodes = append(c.Inodes, o.id)
-		o.dead = o.dead || o.attr.Nlink == 0
+		if o.attr.Nlink == 0 && !o.dead {
+			o.dead = true
+			for index := range o.chunks {
+				o.drop(index)
+			}
+		}
 	}
 	return c, proto.OK
 }
@@ -614,6 +633,7 @@ func (m *model) reap() (Command, proto.Kind) {
 // compare looks at everything.
 func (m *model) compare() {
 	m.t.Helper()
+	defer m.compareTotals()
 	for _, o := range m.all {
 		a, kind := m.f.State.Attr(o.id)
 		if o.dead {
@@ -654,6 +674,7 @@ func (m *model) compareContent(o *oracle) {
 			if want, ok := o.chunks[c.Index]; !ok || want.Committed != c.Committed || !slices.Equal(want.Chain, c.Chain) || c.Inode != o.id {
 				m.t.Fatalf("chunk %+v, want %+v", c, want)
 			}
+			m.compareShare(o, c)
 			return true
 		})
 		if n != len(o.chunks) {

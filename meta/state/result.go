@@ -40,10 +40,18 @@ type Chunk struct {
 	ID        proto.ChunkID
 	Version   proto.Version
 	Index     uint64 // in its file
-	Inode     proto.InodeID
+	Inode     proto.InodeID  // 0, as is Index: a shared chunk that was not found by its file
 	Committed bool           // false: assigned
 	Chain     []proto.NodeID // in write order, head first
+
+	// References is in how many places a shared chunk stands, and 0 of any other. The
+	// bytes of a chunk that has ever been shared do not change any more. Not kept for a
+	// repeated request.
+	References uint32
 }
+
+// Shared tells whether the chunk may not be written to.
+func (c *Chunk) Shared() bool { return c.References > 0 }
 
 // DirEntry is an entry of a directory. Name is valid until the callback returns.
 type DirEntry struct {
@@ -99,6 +107,7 @@ type Stats struct {
 	Bytes       uint64 // sum of the files' sizes
 	Chunks      uint64
 	Assigned    uint64 // of the chunks: not committed
+	References  uint64 // places where shared chunks stand
 	Sessions    uint64
 	Nodes       uint64
 	Memory      Memory

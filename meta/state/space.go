@@ -53,7 +53,7 @@ func (t *tables) punchChunks(inode uint32, first, end uint64) (freed []Chunk) {
 		}
 		if t.chunks.get(chunk).committed() {
 			t.detach(inode, index)
-			freed = append(freed, t.freeChunk(chunk))
+			freed = t.freeChunk(chunk, freed)
 		}
 	}
 	return freed

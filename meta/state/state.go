@@ -71,6 +71,8 @@ func (s *State) execute(c Command) Result {
 		return s.dropAssigned(c)
 	case *Fallocate:
 		return s.fallocate(c)
+	case *TakeClone:
+		return s.takeClone(c)
 	}
 	return s.executeGrowing(c)
 }
@@ -99,6 +101,8 @@ func (s *State) executeGrowing(c Command) Result {
 		return s.assignChunks(c)
 	case *Access:
 		return s.access(c)
+	case *CopyChunks:
+		return s.copyChunks(c)
 	}
 	return Result{Kind: proto.NotSupported}
 }
@@ -144,7 +148,8 @@ func (s *State) Config() Config { return s.config }
 func (s *State) Stats() Stats {
 	return Stats{
 		Files: s.counts.files, Directories: s.counts.dirs, Others: s.counts.others, Orphans: s.counts.orphans,
-		Bytes: s.counts.bytes, Chunks: uint64(s.chunks.live), Assigned: s.counts.assigned,
+		Bytes: s.counts.bytes, Chunks: uint64(s.chunks.live) - s.counts.references, Assigned: s.counts.assigned,
+		References: s.counts.references,
 		Sessions: uint64(s.sessions.live), Nodes: uint64(s.nodes.live),
 		Memory: Memory{
 			Inodes:      s.inodes.memory() + s.colds.memory(),

@@ -89,7 +89,7 @@ func (t *tables) room() bool {
 
 // counts are kept by Apply, so that Stats need not count.
 type counts struct {
-	files, dirs, others, orphans, bytes, assigned uint64
+	files, dirs, others, orphans, bytes, assigned, references uint64
 }
 
 // add counts an inode of a type; n is 1 or -1.
