@@ -169,6 +169,8 @@ type session struct {
 	orders   chan *pb.NodeCommand
 	copies   chan *pb.NodeCommand
 
+	copied, deleted atomic.Int64 // replicas, by order of the master, since that was last logged
+
 	mu      sync.Mutex // protects results
 	results []*pb.CommandResult
 }
@@ -187,10 +189,18 @@ func (s *session) beat(ctx context.Context) error {
 		}
 		select {
 		case <-ticker.C:
+			s.logOrders()
 		case <-s.store.changes.wake:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// logOrders sums up what was done by order of the master.
+func (s *session) logOrders() {
+	if copied, deleted := s.copied.Swap(0), s.deleted.Swap(0); copied+deleted > 0 {
+		s.log.Info("replicas copied and deleted by order of the master", "copied", copied, "deleted", deleted)
 	}
 }
 

@@ -71,7 +71,8 @@ func (s *session) do(ctx context.Context, command *pb.NodeCommand) (proto.ChunkI
 		}
 		err := s.store.Delete(id, proto.Version(c.Delete.Version), epoch)
 		if err == nil {
-			s.log.Info("replica deleted by order of the master", "chunk", id, "version", c.Delete.Version, "reason", c.Delete.Reason)
+			s.deleted.Add(1)
+			s.log.Debug("replica deleted by order of the master", "chunk", id, "version", c.Delete.Version, "reason", c.Delete.Reason)
 			s.forgetChunk(id)
 		}
 		return id, err
@@ -100,7 +101,8 @@ func (s *session) copy(ctx context.Context, id proto.ChunkID, order *pb.CopyChun
 			return s.read(ctx, pipeline.ReadRequest{Chunk: m.cluster.ChunkUUID(id), Version: version, Offset: off, From: from}, dst)
 		})
 		if err == nil {
-			s.log.Info("replica copied by order of the master", "chunk", id, "version", version, "from", source.Address)
+			s.copied.Add(1)
+			s.log.Debug("replica copied by order of the master", "chunk", id, "version", version, "from", source.Address)
 			s.forgetChunk(id)
 			return nil
 		}

@@ -160,7 +160,7 @@ func (st *stream) sync(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return interrupted(ctx, "sync")
 		}
-		next, err := i.c.replaceChain(p, i.id, st.index, loc, err)
+		next, err := i.c.replaceChain(p, &brokenChain{i.id, st.index, loc, false, err})
 		if ctx.Err() != nil {
 			return interrupted(ctx, "sync")
 		}

@@ -266,11 +266,11 @@ func (st *stream) recover() {
 		st.resend()
 		return
 	}
-	i, failure, old := st.ino, st.failure, st.loc
-	p := st.tense()
+	i, p := st.ino, st.tense()
+	broken := &brokenChain{i.id, st.index, st.loc, !st.made, st.failure}
 	var loc location
 	var err error
-	st.unlocked(func() { loc, err = i.c.replaceChain(p, i.id, st.index, old, failure) })
+	st.unlocked(func() { loc, err = i.c.replaceChain(p, broken) })
 	if err != nil {
 		st.giveUp(err)
 		return
@@ -370,20 +370,27 @@ func (c *Client) free(r *run) {
 	c.writeBudget.Release(size)
 }
 
+// brokenChain is a chain that could not be written to or synced.
+type brokenChain struct {
+	ino       proto.InodeID
+	index     uint64 // of the chunk in the file
+	loc       location
+	unwritten bool // nothing of the chunk was ever acknowledged here
+	cause     error
+}
+
 // replaceChain finds the location that takes the place of one whose chain
 // failed: the same chunk at a higher version, another chunk, or none.
-func (c *Client) replaceChain(p *patience, ino proto.InodeID, index uint64, old location, failure error) (location, error) {
-	kind := proto.KindOf(failure)
-	if kind == proto.NoSpace {
-		return location{}, failure
+func (c *Client) replaceChain(p *patience, b *brokenChain) (location, error) {
+	if proto.KindOf(b.cause) == proto.NoSpace {
+		return location{}, b.cause
 	}
-	c.locations.drop(ino, index, old)
-	subject := fmt.Sprintf("%s chunk %v version %d", inodeName(ino), old.chunk, old.version)
+	c.locations.drop(b.ino, b.index, b.loc)
 	for {
-		loc, err := c.proposeChain(p.ctx, ino, index, old, kind, failure)
-		if err == nil && loc.serves(old) {
+		loc, err := c.proposeChain(p.ctx, b)
+		if err == nil && loc.serves(b.loc) {
 			if loc.chunk != 0 {
-				c.locations.put(ino, index, loc)
+				c.locations.put(b.ino, b.index, loc)
 			}
 			return loc, nil
 		}
@@ -391,39 +398,41 @@ func (c *Client) replaceChain(p *patience, ino proto.InodeID, index uint64, old 
 			return location{}, err
 		}
 		if p.pause() != nil {
-			return location{}, p.spent("write", subject, failure)
+			subject := fmt.Sprintf("%s chunk %v version %d", inodeName(b.ino), b.loc.chunk, b.loc.version)
+			return location{}, p.spent("write", subject, b.cause)
 		}
 	}
 }
 
 // proposeChain asks once. Who was refused with a wrong version, met no replica, or was
 // not told where one is may be behind the times: then the present location comes first.
-func (c *Client) proposeChain(ctx context.Context, ino proto.InodeID, index uint64, old location, kind proto.Kind, failure error) (location, error) {
-	if kind == proto.WrongVersion || kind == proto.NoReplica || old.silent() {
-		loc, err := c.locateAfresh(ctx, ino, index)
-		if err != nil || loc.serves(old) {
+func (c *Client) proposeChain(ctx context.Context, b *brokenChain) (location, error) {
+	kind := proto.KindOf(b.cause)
+	if kind == proto.WrongVersion || kind == proto.NoReplica || b.loc.silent() {
+		loc, err := c.locateAfresh(ctx, b.ino, b.index)
+		if err != nil || loc.serves(b.loc) {
 			return loc, err
 		}
 	}
-	loc, err := c.reportChainFailure(ctx, ino, old, failure)
+	loc, err := c.reportChainFailure(ctx, b)
 	switch proto.KindOf(err) {
 	case proto.NotFound, proto.Stale: // the chunk is gone: perhaps the file has another now
-		return c.locateAfresh(ctx, ino, index)
+		return c.locateAfresh(ctx, b.ino, b.index)
 	}
 	return loc, err
 }
 
-func (c *Client) reportChainFailure(ctx context.Context, ino proto.InodeID, old location, failure error) (location, error) {
+func (c *Client) reportChainFailure(ctx context.Context, b *brokenChain) (location, error) {
 	var failed []uint32
 	var chain *pipeline.ChainError
-	behind := proto.KindOf(failure) == proto.WrongVersion // it has yet to hear of the version
-	if errors.As(failure, &chain) && chain.FailedNode != 0 && !behind {
+	behind := proto.KindOf(b.cause) == proto.WrongVersion // it has yet to hear of the version
+	if errors.As(b.cause, &chain) && chain.FailedNode != 0 && !behind {
 		failed = []uint32{uint32(chain.FailedNode)}
 	}
-	reply, err := ask(ctx, c, c.cred, "report chain failure of", old.chunk.String(), func(ctx context.Context, who *pb.Caller) (*pb.ChunkLocation, error) {
+	reply, err := ask(ctx, c, c.cred, "report chain failure of", b.loc.chunk.String(), func(ctx context.Context, who *pb.Caller) (*pb.ChunkLocation, error) {
 		return c.master.ReportChainFailure(ctx, &pb.ReportChainFailureRequest{
-			Caller: who, Inode: uint64(ino), Chunk: uint64(old.chunk), Version: uint64(old.version),
-			Failed: failed, Reason: failure.Error(),
+			Caller: who, Inode: uint64(b.ino), Chunk: uint64(b.loc.chunk), Version: uint64(b.loc.version),
+			Failed: failed, Reason: b.cause.Error(), Unwritten: b.unwritten,
 		})
 	})
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 //	           logged and the member has not heard of it, or the master not of its
 //	           answer. No write was acknowledged without it since, so it is brought
 //	           forward by SetVersion and never counted as a loss (L1).
-//	pending    nothing can be said yet: it is silent, not yet long enough to be given
-//	           up, or has not reported since the master's start
+//	pending    nothing can be said yet: it is not connected, not yet long enough to be
+//	           given up, or has not reported since it registered
 //	lost       it has something else, or nothing, or is dead
 //
 // When no member is good, behind or pending, the last resort is the first in chain
@@ -43,7 +43,7 @@ func judge(c state.Chunk, members []registry.Member, giveUp time.Duration) []sta
 			standings[i] = good
 		case m.Alive && m.Holds.Version != 0 && m.Holds.Version+1 == c.Version && m.Holds.Sound():
 			standings[i] = behind
-		case !m.Alive && m.Silence < giveUp, m.Alive && !m.Known && m.Holds.Version == 0:
+		case m.Silence < giveUp && !(m.Connected && m.Known):
 			standings[i] = pending
 		default:
 			standings[i] = lost
@@ -84,11 +84,23 @@ func readable(c state.Chunk, members []registry.Member, giveUp time.Duration) []
 	return may
 }
 
-// survivors are the members that a chain goes on with when one failed: those that may
-// be written to, without the suspects. The predecessor that blames its successor is a
-// suspect instead when it has blamed another before (L4): blamed is who did.
-func survivors(c state.Chunk, members []registry.Member, giveUp time.Duration, suspects []proto.NodeID, blamed proto.NodeID) (left []proto.NodeID) {
+// usable says which members a chain may go on with: good ones and the last resort. Who
+// is there without a replica may as long as the chunk is unwritten.
+func usable(c state.Chunk, members []registry.Member, giveUp time.Duration, unwritten bool) []bool {
 	may := readable(c, members, giveUp)
+	for i, m := range members {
+		may[i] = may[i] && (unwritten || m.Holds.Version != 0)
+	}
+	if resort := lastResort(c, members, judge(c, members, giveUp)); resort >= 0 {
+		may[resort] = true
+	}
+	return may
+}
+
+// survivors are the members that a chain goes on with when one failed: the usable ones
+// without the suspects. The predecessor that blames its successor is a
+// suspect instead when it has blamed another before (L4): blamed is who did.
+func survivors(c state.Chunk, members []registry.Member, usable []bool, suspects []proto.NodeID, blamed proto.NodeID) (left []proto.NodeID) {
 	for i, m := range members {
 		suspect := slices.Contains(suspects, m.Node)
 		if suspect && i > 0 && c.Chain[i-1] == blamed {
@@ -97,26 +109,30 @@ func survivors(c state.Chunk, members []registry.Member, giveUp time.Duration, s
 		if m.Node == blamed && i+1 < len(members) && slices.Contains(suspects, members[i+1].Node) {
 			suspect = true
 		}
-		if may[i] && m.Connected && !suspect {
+		if usable[i] && m.Connected && !suspect {
 			left = append(left, m.Node)
 		}
 	}
 	return left
 }
 
-// replaceable are the connected members whose replica is lost, and that could not be
-// written to as they are: where no other chunkserver can take the chunk, it is copied
-// to them again.
-func replaceable(c state.Chunk, members []registry.Member, giveUp time.Duration, suspects []proto.NodeID) (list []proto.NodeID) {
+// replaceable are the connected members whose replica is lost: where no other
+// chunkserver can take the chunk, it is copied to them again.
+func replaceable(c state.Chunk, members []registry.Member, giveUp time.Duration, usable []bool, suspects []proto.NodeID) (list []proto.NodeID) {
 	standings := judge(c, members, giveUp)
-	may := readable(c, members, giveUp)
-	resort := lastResort(c, members, standings)
 	for i, m := range members {
-		if standings[i] == lost && !may[i] && i != resort && m.Connected && m.Known && !slices.Contains(suspects, m.Node) {
+		if standings[i] == lost && !usable[i] && m.Connected && m.Known && !slices.Contains(suspects, m.Node) {
 			list = append(list, m.Node)
 		}
 	}
 	return list
+}
+
+// hopeless tells whether nobody who could have the chunk's bytes has them, or can
+// still turn out to.
+func hopeless(c state.Chunk, members []registry.Member, giveUp time.Duration) bool {
+	standings := judge(c, members, giveUp)
+	return !slices.ContainsFunc(standings, func(s standing) bool { return s != lost }) && lastResort(c, members, standings) < 0
 }
 
 // accuser is the predecessor of the first suspect that has one.

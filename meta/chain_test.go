@@ -40,9 +40,19 @@ func story(t *testing.T, got, want string) {
 // fail reports a chain failure and notes the answer.
 func (one *client) fail(f *pb.CreateReply, version uint64, suspects ...uint32) {
 	one.c.t.Helper()
-	reply, err := one.api().ReportChainFailure(one.c.t.Context(), &pb.ReportChainFailureRequest{
-		Caller: one.asks(), Inode: f.Attr.Inode, Chunk: f.Chunk.Chunk, Version: version, Failed: suspects, Reason: "test",
-	})
+	one.report(&pb.ReportChainFailureRequest{Inode: f.Attr.Inode, Chunk: f.Chunk.Chunk, Version: version, Failed: suspects})
+}
+
+// failUnwritten is fail of a writer whose first write was not acknowledged.
+func (one *client) failUnwritten(f *pb.CreateReply, version uint64, suspects ...uint32) {
+	one.c.t.Helper()
+	one.report(&pb.ReportChainFailureRequest{Inode: f.Attr.Inode, Chunk: f.Chunk.Chunk, Version: version, Failed: suspects, Unwritten: true})
+}
+
+func (one *client) report(req *pb.ReportChainFailureRequest) {
+	one.c.t.Helper()
+	req.Caller, req.Reason = one.asks(), "test"
+	reply, err := one.api().ReportChainFailure(one.c.t.Context(), req)
 	if err != nil {
 		one.c.note("client <- %v", proto.KindOf(proto.FromStatus(err)))
 		return
@@ -181,7 +191,7 @@ func TestChainFailureBeforeTheFirstWrite(t *testing.T) {
 		f := one.file("f")
 		chain := c.chainOf(f.Chunk)
 		chain[1].kill()
-		one.fail(f, 1, chain[1].id)
+		one.failUnwritten(f, 1, chain[1].id)
 		story(c.t, c.take(), `
 			master -> 1: set version 2 = no such replica
 			master -> 3: set version 2 = no such replica
@@ -209,8 +219,10 @@ func TestReplicaLostBeforeTheFirstCommit(t *testing.T) {
 		chain[2].kill()
 		one.fail(f, 1, chain[2].id)
 		story(c.t, c.take(), `
+			master -> 1: set version 1 = ok
+			master -> 2: set version 1 = no such replica
+
 			master -> 1: set version 2 = ok
-			master -> 2: set version 2 = no such replica
 
 			master -> 2: copy version 2 from [1] = ok
 
@@ -276,7 +288,7 @@ func TestAllRestartedBeforeTheFirstWrite(t *testing.T) {
 		for _, n := range chain {
 			n.restart()
 		}
-		one.fail(f, 1, chain[0].id, chain[1].id)
+		one.failUnwritten(f, 1, chain[0].id, chain[1].id)
 		story(c.t, c.take(), `
 			master -> 1: set version 2 = no such replica
 			master -> 2: set version 2 = no such replica

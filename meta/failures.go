@@ -28,7 +28,7 @@ const chainWithin = 20 * time.Second
 // The answer's chain is confirmed by every member, and its version is higher than the
 // one reported, even if its members are the same: at a version at which a write has
 // failed, chunkservers take no more. TooFewReplicas or Unavailable: not possible at
-// present.
+// present. IO: the bytes are lost. NotFound: they never were, and the chunk is gone.
 func (m *Master) ReportChainFailure(ctx context.Context, req *pb.ReportChainFailureRequest) (*pb.ChunkLocation, error) {
 	id := proto.ChunkID(req.Chunk)
 	r, err := m.enter(req.Caller, "replace chain of", fmt.Sprintf("chunk %v version %d", id, req.Version))
@@ -82,11 +82,27 @@ func (m *Master) chainFor(c state.Chunk, req *pb.ReportChainFailureRequest) (sta
 	if outdated {
 		suspects = nil // of a chain that is no more
 	}
+	if !req.Unwritten {
+		m.probe(ctx, c)
+	}
 	c, err := m.settle(ctx, c)
 	if err == nil && (!outdated || !m.complete(c)) {
-		c, err = m.replaceChain(ctx, c, suspects)
+		c, err = m.replaceChain(ctx, c, suspects, req.Unwritten)
+	}
+	if proto.KindOf(err) == proto.IO && req.Unwritten && !c.Committed {
+		err = m.discard(c)
 	}
 	return c, err
+}
+
+// discard frees a chunk that no byte was acknowledged in and that nobody has a replica
+// of: its writer gets another one. The error is never nil.
+func (m *Master) discard(c state.Chunk) error {
+	if _, err := m.propose(&state.DropAssigned{Inode: c.Inode, Chunks: []proto.ChunkID{c.ID}}); err != nil {
+		return &proto.Error{Kind: proto.KindOf(err), Op: "drop", Subject: chunkName(c), Err: err}
+	}
+	m.log.Info("a chunk without replicas and acknowledged bytes is dropped", "chunk", c.ID, "version", c.Version)
+	return proto.E(proto.NotFound, "", chunkName(c), "nothing was written to it and no replica is left: ask for another")
 }
 
 // reported finds the chunk of a report, if the reporter may write to it.
@@ -117,6 +133,21 @@ func (m *Master) complete(c state.Chunk) bool {
 	return !slices.Contains(readable(c, m.members(c), m.giveUp()), false)
 }
 
+// probe asks the members that are there without a replica, as far as is known, whether
+// they have one: they may have been written to since their last heartbeat.
+func (m *Master) probe(ctx context.Context, c state.Chunk) {
+	if c.Committed || c.Version != firstVersion {
+		return
+	}
+	var unknown []proto.NodeID
+	for _, member := range m.members(c) {
+		if member.Connected && member.Known && member.Holds.Version == 0 {
+			unknown = append(unknown, member.Node)
+		}
+	}
+	m.onEach(unknown, "confirm version", c, func(node proto.NodeID) error { return m.setVersion(ctx, node, c, false) })
+}
+
 // settle brings members forward that have not heard of the last change.
 func (m *Master) settle(ctx context.Context, c state.Chunk) (state.Chunk, error) {
 	members := m.members(c)
@@ -126,7 +157,7 @@ func (m *Master) settle(ctx context.Context, c state.Chunk) (state.Chunk, error)
 			forward = append(forward, members[i].Node)
 		}
 	}
-	m.fence(ctx, c, forward)
+	m.fence(ctx, c, forward, false)
 	return m.current(c)
 }
 
@@ -140,19 +171,19 @@ func (m *Master) current(c state.Chunk) (state.Chunk, error) {
 }
 
 // replaceChain is steps 2 to 5. The caller has the chunk to itself.
-func (m *Master) replaceChain(ctx context.Context, c state.Chunk, suspects []proto.NodeID) (state.Chunk, error) {
+func (m *Master) replaceChain(ctx context.Context, c state.Chunk, suspects []proto.NodeID, unwritten bool) (state.Chunk, error) {
 	blamed := m.blames.last(c.ID)
 	m.blames.note(c.ID, accuser(c, suspects))
 	for ctx.Err() == nil {
 		members := m.members(c)
-		left, fresh, err := m.nextChain(c, members, suspects, blamed)
+		left, fresh, err := m.nextChain(c, members, suspects, blamed, unwritten)
 		if err != nil {
 			return c, err
 		}
 		if c, err = m.changeChain(c, slices.Concat(left, fresh), "chain failed"); err != nil {
 			return c, err
 		}
-		failed := m.fence(ctx, c, left)
+		failed := m.fence(ctx, c, left, unwritten)
 		if len(failed) == 0 {
 			failed = m.onEach(fresh, "copy", c, func(node proto.NodeID) error { return m.copyTo(ctx, node, c, left) })
 		}
@@ -166,36 +197,41 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, suspects []pro
 }
 
 // nextChain chooses who goes on and who joins.
-func (m *Master) nextChain(c state.Chunk, members []registry.Member, suspects []proto.NodeID, blamed proto.NodeID) (left, fresh []proto.NodeID, err error) {
+func (m *Master) nextChain(c state.Chunk, members []registry.Member, suspects []proto.NodeID, blamed proto.NodeID, unwritten bool) (left, fresh []proto.NodeID, err error) {
 	if m.tooEarly(c, members, suspects) {
 		return nil, nil, proto.E(proto.Unavailable, "", "", "the master has just started and has not heard of every chunkserver")
 	}
 	least := int(m.cluster.MinReplicas)
-	left = survivors(c, members, m.giveUp(), suspects, blamed)
+	may := usable(c, members, m.giveUp(), unwritten)
+	left = survivors(c, members, may, suspects, blamed)
 	if len(left) >= least {
 		return left, nil, nil
 	}
-	if fresh = m.joining(c, members, left, suspects); fresh != nil {
+	if fresh = m.joining(c, members, may, left, suspects); fresh != nil {
 		return left, fresh, nil
 	}
 	// L4: never below min-replicas on a suspicion alone.
-	all := survivors(c, members, m.giveUp(), nil, 0)
+	all := survivors(c, members, may, nil, 0)
 	if len(all) >= least {
 		return all, nil, nil
 	}
-	if fresh = m.joining(c, members, all, suspects); fresh != nil {
+	if fresh = m.joining(c, members, may, all, suspects); fresh != nil {
 		return all, fresh, nil
 	}
-	if len(all) == 0 {
+	switch {
+	case len(all) > 0:
+		return nil, nil, proto.E(proto.TooFewReplicas, "", "",
+			fmt.Sprintf("%d of %d replicas are left and no chunkserver can take another; at least %d are needed", len(all), len(c.Chain), least))
+	case hopeless(c, members, m.giveUp()):
+		return nil, nil, proto.E(proto.IO, "", "", "no member of the chain has a replica any more")
+	default:
 		return nil, nil, proto.E(proto.Unavailable, "", "", "no member of the chain is there with a good replica")
 	}
-	return nil, nil, proto.E(proto.TooFewReplicas, "", "",
-		fmt.Sprintf("%d of %d replicas are left and no chunkserver can take another; at least %d are needed", len(all), len(c.Chain), least))
 }
 
 // joining are those who make up min-replicas with the members that go on, by copying
 // from them; nil: there are not enough, or there is nobody to copy from.
-func (m *Master) joining(c state.Chunk, members []registry.Member, left, suspects []proto.NodeID) []proto.NodeID {
+func (m *Master) joining(c state.Chunk, members []registry.Member, usable []bool, left, suspects []proto.NodeID) []proto.NodeID {
 	if len(left) == 0 {
 		return nil
 	}
@@ -203,7 +239,7 @@ func (m *Master) joining(c state.Chunk, members []registry.Member, left, suspect
 	if fresh, err := m.nodes.Place(missing, missing, c.Chain...); err == nil {
 		return fresh
 	}
-	if fresh := replaceable(c, members, m.giveUp(), suspects); len(fresh) >= missing {
+	if fresh := replaceable(c, members, m.giveUp(), usable, suspects); len(fresh) >= missing {
 		return fresh[:missing]
 	}
 	return nil

@@ -131,7 +131,8 @@ func (c *cluster) status() *pb.StatusReply {
 	return reply
 }
 
-// fakeNode is a chunkserver without disks: it remembers versions.
+// fakeNode is a chunkserver without disks: it remembers versions. A replica's length
+// stands for its bytes.
 type fakeNode struct {
 	c        *cluster
 	instance string
@@ -315,8 +316,10 @@ func (n *fakeNode) obey(command *pb.NodeCommand) {
 	n.mu.Lock()
 	copying := n.copying
 	n.mu.Unlock()
+	var copied *pb.ReplicaState
 	if command.GetCopy() != nil {
 		time.Sleep(copying)
+		copied = n.c.source(command.GetCopy())
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -338,7 +341,7 @@ func (n *fakeNode) obey(command *pb.NodeCommand) {
 			from = append(from, r.Node)
 		}
 		id, what = proto.ChunkID(s.Chunk), fmt.Sprintf("copy version %d from %v", s.Version, from)
-		run = func() proto.Kind { return n.put(id, s.Version) }
+		run = func() proto.Kind { return n.copy(copied) }
 	case *pb.NodeCommand_Delete:
 		id, what = proto.ChunkID(c.Delete.Chunk), fmt.Sprintf("delete up to version %d: %s", c.Delete.Version, c.Delete.Reason)
 		run = func() proto.Kind { delete(n.replicas, id); return proto.OK }
@@ -376,11 +379,37 @@ func (n *fakeNode) setVersion(s *pb.SetVersion) proto.Kind {
 	case r != nil && r.Version > s.Version:
 		return proto.WrongVersion
 	}
-	return n.put(proto.ChunkID(s.Chunk), s.Version)
+	n.replicas[proto.ChunkID(s.Chunk)] = &pb.ReplicaState{Chunk: s.Chunk, Version: s.Version, Length: r.GetLength()}
+	return proto.OK
 }
 
-func (n *fakeNode) put(id proto.ChunkID, version uint64) proto.Kind {
-	n.replicas[id] = &pb.ReplicaState{Chunk: uint64(id), Version: version}
+// source finds who can be copied from; nil: nobody.
+func (c *cluster) source(order *pb.CopyChunk) *pb.ReplicaState {
+	for _, s := range order.Sources {
+		n := c.node(s.Node)
+		n.mu.Lock()
+		r := n.replicas[proto.ChunkID(order.Chunk)]
+		serves := n.cancel != nil && r != nil && r.Version == order.Version && !r.Unclean && !r.Corrupt
+		n.mu.Unlock()
+		if serves {
+			return r
+		}
+	}
+	return nil
+}
+
+// copy takes over what another one has, unless what is here is newer or as good.
+func (n *fakeNode) copy(from *pb.ReplicaState) proto.Kind {
+	if from == nil {
+		return proto.NoReplica
+	}
+	switch r := n.replicas[proto.ChunkID(from.Chunk)]; {
+	case r != nil && r.Version > from.Version:
+		return proto.WrongVersion
+	case r != nil && r.Version == from.Version && !r.Unclean && !r.Corrupt:
+		return proto.OK
+	}
+	n.replicas[proto.ChunkID(from.Chunk)] = &pb.ReplicaState{Chunk: from.Chunk, Version: from.Version, Length: from.Length}
 	return proto.OK
 }
 

@@ -74,10 +74,10 @@ func (m *Master) changeChain(c state.Chunk, chain []proto.NodeID, why string) (s
 }
 
 // fence has the survivors take the chunk's version on, and returns those that did not
-// confirm. A chunk that is not committed may have no replica yet: where nobody has one,
-// nothing was written, and empty ones are made. But where one of them has bytes, these
+// confirm. A chunk that is not committed may have no replica yet: where nobody has one
+// and it is unwritten, empty ones are made. But where one of them has bytes, these
 // may have been acknowledged, and who has none has lost it: it copies them.
-func (m *Master) fence(ctx context.Context, c state.Chunk, survivors []proto.NodeID) (failed []proto.NodeID) {
+func (m *Master) fence(ctx context.Context, c state.Chunk, survivors []proto.NodeID, unwritten bool) (failed []proto.NodeID) {
 	without := make([]bool, len(survivors))
 	failed = m.onEach(survivors, "set version", c, func(node proto.NodeID) error {
 		err := m.setVersion(ctx, node, c, false)
@@ -98,7 +98,7 @@ func (m *Master) fence(ctx context.Context, c state.Chunk, survivors []proto.Nod
 	switch {
 	case len(with) > 0:
 		return append(failed, m.onEach(absent, "copy", c, func(node proto.NodeID) error { return m.copyTo(ctx, node, c, with) })...)
-	case len(failed) > 0: // they may be who has the bytes
+	case len(failed) > 0 || !unwritten: // who failed, or is not there, may have the bytes
 		return append(failed, absent...)
 	default:
 		return m.onEach(absent, "make replica", c, func(node proto.NodeID) error { return m.setVersion(ctx, node, c, true) })

@@ -124,7 +124,7 @@ func (m *Master) repairOne(ctx context.Context, id proto.ChunkID) {
 	p := m.plan(c)
 	switch {
 	case len(p.forward) > 0:
-		m.fence(ctx, c, p.forward)
+		m.fence(ctx, c, p.forward, false)
 	case p.needed() && !m.inSafeMode():
 		m.addReplicas(ctx, c, p)
 	}
@@ -150,7 +150,7 @@ func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan) {
 		m.log.Warn("repair", "error", err)
 		return
 	}
-	if failed := m.fence(ctx, next, p.sources); len(failed) > 0 {
+	if failed := m.fence(ctx, next, p.sources, false); len(failed) > 0 {
 		return
 	}
 	failed := m.onEach(targets, "copy", next, func(node proto.NodeID) error { return m.copyTo(ctx, node, next, p.sources) })

@@ -3988,6 +3988,7 @@ type ReportChainFailureRequest struct {
 	Version       uint64                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`      // the version whose chain failed
 	Failed        []uint32               `protobuf:"varint,5,rep,packed,name=failed,proto3" json:"failed,omitempty"` // suspects, by node id
 	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Unwritten     bool                   `protobuf:"varint,7,opt,name=unwritten,proto3" json:"unwritten,omitempty"` // nothing that the caller wrote to the chunk was ever acknowledged
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4062,6 +4063,13 @@ func (x *ReportChainFailureRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ReportChainFailureRequest) GetUnwritten() bool {
+	if x != nil {
+		return x.Unwritten
+	}
+	return false
 }
 
 type ReportCorruptRequest struct {
@@ -5051,14 +5059,15 @@ const file_master_proto_rawDesc = "" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x16\n" +
 	"\x06length\x18\x04 \x01(\x04R\x06length\x12\x12\n" +
 	"\x04hole\x18\x05 \x01(\bR\x04hole\x12\x12\n" +
-	"\x04size\x18\x06 \x01(\x04R\x04size\"\xbb\x01\n" +
+	"\x04size\x18\x06 \x01(\x04R\x04size\"\xd9\x01\n" +
 	"\x19ReportChainFailureRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x14\n" +
 	"\x05chunk\x18\x03 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06failed\x18\x05 \x03(\rR\x06failed\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"\x9c\x01\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1c\n" +
+	"\tunwritten\x18\a \x01(\bR\tunwritten\"\x9c\x01\n" +
 	"\x14ReportCorruptRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05chunk\x18\x02 \x01(\x04R\x05chunk\x12\x18\n" +
