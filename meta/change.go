@@ -35,6 +35,7 @@ type request struct {
 	cred        state.Cred
 	session     *session // nil: a call without one, which may only read
 	slot        *slot    // held; nil: a call without sequence
+	leased
 }
 
 // fail is an error of the request; OK gives nil.
@@ -80,14 +81,17 @@ func (m *Master) enterChange(ctx context.Context, caller *pb.Caller, op, subject
 	case r.session == nil:
 		return nil, nil, r.fail(proto.SessionExpired, "a change needs a session")
 	case caller.Sequence == 0:
-		return r, func() {}, nil
+		return r, func() { m.leave(r) }, nil
 	case caller.Slot >= slots:
 		return nil, nil, r.fail(proto.Invalid, "no such slot")
 	}
 	if r.slot, err = r.session.take(ctx, caller); err != nil {
 		return nil, nil, r.wrap(err)
 	}
-	return r, func() { r.slot.busy <- struct{}{} }, nil
+	return r, func() {
+		m.leave(r)
+		r.slot.busy <- struct{}{}
+	}, nil
 }
 
 // header opens the command that a request becomes.
@@ -107,23 +111,21 @@ func (r *request) repeated(st *state.State) (state.Result, bool) {
 }
 
 // change carries a command of a client out: a repeated request is answered from its
-// slot; one that must fail is refused before it costs a record; the rest goes
-// through the log. check may be nil.
-func (m *Master) change(r *request, c state.Command, check func(st *state.State) proto.Kind) (state.Result, error) {
+// slot; one that must fail is refused before it costs a record; the rest goes through
+// the log, when nobody else has a lease on what check names.
+func (m *Master) change(ctx context.Context, r *request, c state.Command, check func(st *state.State) proto.Kind) (state.Result, error) {
 	var result state.Result
 	var done bool
-	m.machine.read(func(st *state.State) {
-		if result, done = r.repeated(st); done || check == nil {
-			return
+	err := m.secure(ctx, r, func(st *state.State) proto.Kind {
+		if result, done = r.repeated(st); done {
+			return result.Kind
 		}
-		if result.Kind = check(st); result.Kind != proto.OK {
-			result, done = state.Result{Kind: result.Kind}, true
-		}
+		return check(st)
 	})
-	if done {
-		return result, r.fail(result.Kind, "")
+	if done || err != nil {
+		return result, err
 	}
-	result, err := m.propose(c)
+	result, err = m.propose(c)
 	return result, r.wrap(err)
 }
 
@@ -143,6 +145,8 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 		return
 	}
 	switch c := c.(type) {
+	case *state.Reap:
+		m.leases.forget(c.Inodes)
 	case *state.Make:
 		m.assignedTo(c.Session, r.Chunks)
 	case *state.MakeUnnamed:

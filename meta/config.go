@@ -23,16 +23,19 @@ type Config struct {
 	MinReplicas uint32 // 1 to Replicas; default 2, or Replicas if less
 
 	SessionTimeout time.Duration // silence that ends a session; default 30 s
-	Heartbeat      time.Duration // how often chunkservers send one; default 3 s
-	Report         time.Duration // how often they send a block report; default 30 s
-	DeadAfter      time.Duration // silence after which a chunkserver is dead; default 10 s
-	RepairDelay    time.Duration // from death to the first copy; default 10 s
-	RepairEvery    time.Duration // between looks for chunks to repair; default 1 s
-	SafeMode       time.Duration // the longest wait for reports after a start; default 60 s
-	Quiet          time.Duration // a chunk written within is not repaired yet; default 5 s
-	Grace          time.Duration // life of an assigned chunk of a file nobody has open; default 60 s
-	OrderTimeout   time.Duration // for a chunkserver to set a version or delete; default 5 s
-	CopyTimeout    time.Duration // for a chunkserver to copy a chunk; default 5 min
+	// LeaseTime is how long a client's leases outlive the last answer to a keepalive; at
+	// most SessionTimeout. 0: no leases are granted.
+	LeaseTime    time.Duration
+	Heartbeat    time.Duration // how often chunkservers send one; default 3 s
+	Report       time.Duration // how often they send a block report; default 30 s
+	DeadAfter    time.Duration // silence after which a chunkserver is dead; default 10 s
+	RepairDelay  time.Duration // from death to the first copy; default 10 s
+	RepairEvery  time.Duration // between looks for chunks to repair; default 1 s
+	SafeMode     time.Duration // the longest wait for reports after a start; default 60 s
+	Quiet        time.Duration // a chunk written within is not repaired yet; default 5 s
+	Grace        time.Duration // life of an assigned chunk of a file nobody has open; default 60 s
+	OrderTimeout time.Duration // for a chunkserver to set a version or delete; default 5 s
+	CopyTimeout  time.Duration // for a chunkserver to copy a chunk; default 5 min
 
 	CheckpointEvery time.Duration // default: the log's
 	CheckpointBytes int64         // bytes of log; default: the log's
@@ -50,6 +53,7 @@ func (c *Config) setDefaults() error {
 		}
 	}
 	set(&c.SessionTimeout, 30*time.Second)
+	c.LeaseTime = min(c.LeaseTime, c.SessionTimeout)
 	set(&c.Heartbeat, 3*time.Second)
 	set(&c.Report, 30*time.Second)
 	set(&c.DeadAfter, 10*time.Second)
@@ -83,6 +87,8 @@ func (c *Config) check() error {
 		return invalid("a chunk has at most 8 replicas")
 	case c.Replicas != 0 && c.MinReplicas > c.Replicas:
 		return invalid("min-replicas must not be more than replicas")
+	case c.LeaseTime != 0 && c.LeaseTime < 100*time.Millisecond:
+		return invalid("the lease time must be 100ms or more, or 0 for no leases")
 	case c.SessionTimeout < time.Second || c.DeadAfter < c.Heartbeat || c.Heartbeat < 10*time.Millisecond:
 		return invalid("the session time-out must be 1s or more, dead-after not less than a heartbeat")
 	}

@@ -7,7 +7,7 @@ import "sync"
 // resumes asks again for all it waits for.
 type feed struct {
 	replaced chan struct{} // closed when a later stream of the session took over
-	wake     chan struct{} // has one when there are turns
+	wake     chan struct{} // has one when there are turns, or recalls
 
 	mu    sync.Mutex // protects below
 	turns []uint64   // tickets
@@ -27,6 +27,11 @@ func (f *feed) add(ticket uint64) {
 	} else {
 		f.turns = append(f.turns, ticket)
 	}
+	f.nudge()
+}
+
+// nudge has the stream look what there is to tell.
+func (f *feed) nudge() {
 	select {
 	case f.wake <- struct{}{}:
 	default:

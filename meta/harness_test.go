@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -459,6 +460,9 @@ type client struct {
 	cancel   context.CancelFunc
 	ended    chan struct{}
 	events   chan *pb.SessionEvent
+	stream   grpc.BidiStreamingClient[pb.SessionRequest, pb.SessionEvent]
+	sending  sync.Mutex  // of stream
+	mute     atomic.Bool // it sends no keepalives
 	sequence uint64
 	uid      uint32
 }
@@ -473,7 +477,7 @@ func (c *cluster) connect(hello *pb.Hello) *client {
 	return one
 }
 
-// dial opens a session stream, keeping it alive every 5 s.
+// dial opens a session stream, keeping it alive every 2 s.
 func (c *cluster) dial(hello *pb.Hello) *client {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -482,7 +486,8 @@ func (c *cluster) dial(hello *pb.Hello) *client {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if err := stream.Send(&pb.SessionRequest{Request: &pb.SessionRequest_Hello{Hello: hello}}); err != nil {
+	one.stream = stream
+	if err := one.send(&pb.SessionRequest{Request: &pb.SessionRequest_Hello{Hello: hello}}); err != nil {
 		c.t.Fatal(err)
 	}
 	go func() {
@@ -503,14 +508,23 @@ func (c *cluster) dial(hello *pb.Hello) *client {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(5 * time.Second):
+			case <-time.After(2 * time.Second):
 			}
-			if stream.Send(&pb.SessionRequest{Request: &pb.SessionRequest_KeepAlive{KeepAlive: &pb.KeepAlive{}}}) != nil {
+			if one.mute.Load() {
+				continue
+			}
+			if one.send(&pb.SessionRequest{Request: &pb.SessionRequest_KeepAlive{KeepAlive: &pb.KeepAlive{}}}) != nil {
 				return
 			}
 		}
 	}()
 	return one
+}
+
+func (one *client) send(request *pb.SessionRequest) error {
+	one.sending.Lock()
+	defer one.sending.Unlock()
+	return one.stream.Send(request)
 }
 
 // vanish ends the stream without a goodbye.

@@ -37,6 +37,7 @@ type Master struct {
 
 	sessions *sessions
 	locks    *locking
+	leases   *leasing
 	nodes    *registry.Registry
 	work     chunkWork
 	blames   blames
@@ -85,6 +86,7 @@ func Open(cfg Config) (*Master, error) {
 		return nil, errors.Join(err, group.Close())
 	}
 	m.run(m.expireSessions)
+	m.run(m.runOut)
 	m.run(m.reapOrphans)
 	m.run(m.watchNodes)
 	m.run(m.repair)
@@ -113,6 +115,7 @@ func (m *Master) begin() error {
 		}, st.Nodes())
 	})
 	m.locks = newLocking(m.sessions)
+	m.leases = newLeasing(m.sessions, m.cfg.LeaseTime)
 	m.safe.begin(m.started)
 	m.machine.mu.Lock()
 	m.machine.applied = m.applied

@@ -88,11 +88,24 @@ func (m *Master) dropRound(since map[proto.ChunkID]time.Time) map[proto.ChunkID]
 		}
 	}
 	for _, c := range due {
-		if _, err := m.propose(&state.DropAssigned{Inode: c.Inode, Chunks: []proto.ChunkID{c.ID}}); err != nil && proto.KindOf(err) != proto.Stale {
+		if err := m.drop(c); err != nil && proto.KindOf(err) != proto.Stale {
 			m.log.Warn("drop an unused chunk", "chunk", c.ID, "error", err)
 		}
 	}
 	return unused
+}
+
+// drop takes a chunk from its file, when nobody relies on its being there.
+func (m *Master) drop(c state.Chunk) error {
+	ctx, cancel := context.WithTimeout(m.stopping, maxOwing)
+	defer cancel()
+	r := &request{op: "drop a chunk of", subject: inodeName(uint64(c.Inode))}
+	defer m.leave(r)
+	if err := m.secure(ctx, r, r.exists(c.Inode)); err != nil {
+		return err
+	}
+	_, err := m.propose(&state.DropAssigned{Inode: c.Inode, Chunks: []proto.ChunkID{c.ID}})
+	return err
 }
 
 // assignedUnopened lists chunks that were assigned and not committed, of files that

@@ -11,11 +11,18 @@ import (
 // The calls that change one inode.
 
 // exists is the check before an inode is changed.
-func exists(ino proto.InodeID) func(st *state.State) proto.Kind {
+func (r *request) exists(ino proto.InodeID) func(st *state.State) proto.Kind {
 	return func(st *state.State) proto.Kind {
+		r.name(ino)
 		_, kind := st.Attr(ino)
 		return kind
 	}
+}
+
+// changed is the answer to a change of one inode.
+func (m *Master) changed(r *request, ino proto.InodeID, attr state.Attr) *pb.AttrReply {
+	m.attestInode(r, ino, &attr)
+	return &pb.AttrReply{Attr: attrOf(attr), Grants: r.grants}
 }
 
 // SetAttr changes mode, owner, size and times.
@@ -32,11 +39,11 @@ func (m *Master) SetAttr(ctx context.Context, req *pb.SetAttrRequest) (*pb.AttrR
 	if c.Set&state.SetSize != 0 && m.sessions.writable(r.session, c.Inode) {
 		c.Set |= state.SetOpened
 	}
-	result, err := m.change(r, c, exists(c.Inode))
+	result, err := m.change(ctx, r, c, r.exists(c.Inode))
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AttrReply{Attr: attrOf(result.Attr)}, nil
+	return m.changed(r, c.Inode, result.Attr), nil
 }
 
 func fillSetAttr(c *state.SetAttr, req *pb.SetAttrRequest) proto.Kind {
@@ -98,11 +105,11 @@ func (m *Master) SetXattr(ctx context.Context, req *pb.SetXattrRequest) (*pb.Att
 	if len(req.Value) > state.MaxXattrValue {
 		return nil, r.fail(proto.TooBig, "")
 	}
-	result, err := m.change(r, c, exists(c.Inode))
+	result, err := m.change(ctx, r, c, r.exists(c.Inode))
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AttrReply{Attr: attrOf(result.Attr)}, nil
+	return m.changed(r, c.Inode, result.Attr), nil
 }
 
 // RemoveXattr removes an extended attribute.
@@ -113,12 +120,13 @@ func (m *Master) RemoveXattr(ctx context.Context, req *pb.RemoveXattrRequest) (*
 	}
 	defer leave()
 	c := &state.RemoveXattr{Header: m.header(r), Inode: proto.InodeID(req.Inode), Name: req.Name}
-	result, err := m.change(r, c, func(st *state.State) proto.Kind {
+	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind {
+		r.name(c.Inode)
 		_, kind := st.GetXattr(c.Inode, c.Name, state.Cred{})
 		return kind
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AttrReply{Attr: attrOf(result.Attr)}, nil
+	return m.changed(r, c.Inode, result.Attr), nil
 }

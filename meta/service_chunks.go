@@ -39,29 +39,25 @@ func (m *Master) locate(c state.Chunk) *pb.ChunkLocation {
 
 // locations are those of a file's chunks at first <= index < first+count. Chain and
 // standing of a chunk are read at one moment.
-func (m *Master) locations(ino proto.InodeID, first uint64, count int) (list []*pb.ChunkLocation, kind proto.Kind) {
-	m.machine.read(func(st *state.State) {
-		kind = st.FileChunks(ino, first, count, func(c state.Chunk) bool {
-			list = append(list, m.locate(c))
-			return true
-		})
+func (m *Master) locations(st *state.State, ino proto.InodeID, first uint64, count int) (list []*pb.ChunkLocation, kind proto.Kind) {
+	kind = st.FileChunks(ino, first, count, func(c state.Chunk) bool {
+		list = append(list, m.locate(c))
+		return true
 	})
 	return list, kind
 }
 
 // locationsOverHoles are those of the first count chunks from an index on.
-func (m *Master) locationsOverHoles(ino proto.InodeID, first uint64, count int) (list []*pb.ChunkLocation, kind proto.Kind) {
-	m.machine.read(func(st *state.State) {
-		kind = st.FileChunks(ino, first, math.MaxInt, func(c state.Chunk) bool {
-			list = append(list, m.locate(c))
-			return len(list) < count
-		})
+func (m *Master) locationsOverHoles(st *state.State, ino proto.InodeID, first uint64, count int) (list []*pb.ChunkLocation, kind proto.Kind) {
+	kind = st.FileChunks(ino, first, math.MaxInt, func(c state.Chunk) bool {
+		list = append(list, m.locate(c))
+		return len(list) < count
 	})
 	return list, kind
 }
 
 // GetChunkLocation tells where chunks of a file are.
-func (m *Master) GetChunkLocation(_ context.Context, req *pb.GetChunkLocationRequest) (*pb.ChunkLocations, error) {
+func (m *Master) GetChunkLocation(ctx context.Context, req *pb.GetChunkLocationRequest) (*pb.ChunkLocations, error) {
 	r, err := m.enter(req.Caller, "locate chunks of", inodeName(req.Inode))
 	if err != nil {
 		return nil, err
@@ -73,8 +69,15 @@ func (m *Master) GetChunkLocation(_ context.Context, req *pb.GetChunkLocationReq
 	if req.OverHoles {
 		find = m.locationsOverHoles
 	}
-	chunks, kind := find(proto.InodeID(req.Inode), req.First, int(req.Count))
-	return &pb.ChunkLocations{Chunks: chunks}, r.fail(kind, "")
+	defer m.leave(r)
+	reply, ino := &pb.ChunkLocations{}, proto.InodeID(req.Inode)
+	err = m.observe(ctx, r, func(st *state.State) (kind proto.Kind) {
+		r.name(ino)
+		reply.Chunks, kind = find(st, ino, req.First, int(req.Count))
+		return kind
+	})
+	reply.Grants = r.grants
+	return reply, err
 }
 
 // mayWrite is the check before a file's chunks are changed: the session has it open
@@ -106,6 +109,9 @@ func (m *Master) AssignChunk(ctx context.Context, req *pb.AssignChunkRequest) (*
 	if last := m.cluster.LastChunk(); req.First > last || uint64(count)-1 > last-req.First {
 		return nil, r.fail(proto.FileTooBig, "")
 	}
+	if err := m.secure(ctx, r, r.exists(ino)); err != nil {
+		return nil, err
+	}
 	there, err := m.assigned(r, ino, req.First, count)
 	if err != nil {
 		return nil, err
@@ -116,12 +122,17 @@ func (m *Master) AssignChunk(ctx context.Context, req *pb.AssignChunkRequest) (*
 			return nil, r.wrap(err)
 		}
 		c := &state.AssignChunks{Header: m.header(r), Inode: ino, First: req.First, Chains: chains}
-		if _, err := m.change(r, c, nil); err != nil {
+		if _, err := m.change(ctx, r, c, r.exists(ino)); err != nil {
 			return nil, err
 		}
 	}
-	chunks, kind := m.locations(ino, req.First, count)
-	return &pb.ChunkLocations{Chunks: chunks}, r.fail(kind, "")
+	reply, kind := &pb.ChunkLocations{}, proto.OK
+	m.attest(r, func(st *state.State) {
+		r.name(ino)
+		reply.Chunks, kind = m.locations(st, ino, req.First, count)
+	})
+	reply.Grants = r.grants
+	return reply, r.fail(kind, "")
 }
 
 // assigned gives the chains that are there already, by index, and makes the caller a
@@ -195,11 +206,14 @@ func (m *Master) Commit(ctx context.Context, req *pb.CommitRequest) (*pb.AttrRep
 	if set && !now {
 		c.Mtime = mtime
 	}
-	result, err := m.change(r, c, func(st *state.State) proto.Kind { return m.mayWrite(st, r, c.Inode) })
+	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind {
+		r.name(c.Inode)
+		return m.mayWrite(st, r, c.Inode)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AttrReply{Attr: attrOf(result.Attr)}, nil
+	return m.changed(r, c.Inode, result.Attr), nil
 }
 
 // ReportCorrupt takes a replica out of service whose bytes did not match.

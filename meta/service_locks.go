@@ -27,10 +27,9 @@ func (m *Master) SetLock(ctx context.Context, req *pb.SetLockRequest) (*pb.SetLo
 		kind = m.locks.use(r.session, func(t *locks.Table) proto.Kind { return t.Unlock(l) })
 		return &pb.SetLockReply{}, r.fail(kind, "")
 	}
-	var attr state.Attr
 	var queued bool
 	m.machine.read(func(st *state.State) {
-		if attr, kind = st.Attr(l.Inode); kind != proto.OK {
+		if _, kind = st.Attr(l.Inode); kind != proto.OK {
 			return
 		}
 		kind = m.locks.use(r.session, func(t *locks.Table) (kind proto.Kind) {
@@ -38,7 +37,19 @@ func (m *Master) SetLock(ctx context.Context, req *pb.SetLockRequest) (*pb.SetLo
 			return kind
 		})
 	})
-	return &pb.SetLockReply{Queued: queued, Attr: attrOf(attr)}, r.failLock(kind)
+	if queued || kind != proto.OK {
+		return &pb.SetLockReply{Queued: queued}, r.failLock(kind)
+	}
+	// The lock is there before anybody is asked for a lease: whoever waits for a lock has
+	// no claim.
+	reply := &pb.SetLockReply{}
+	err = m.observe(ctx, r, func(st *state.State) proto.Kind {
+		attr, kind := st.Attr(l.Inode)
+		r.name(l.Inode)
+		reply.Attr = attrOf(attr)
+		return kind
+	})
+	return reply, err
 }
 
 // TestLock finds a lock that stands in the way of another.

@@ -11,23 +11,27 @@ import (
 // The calls that make, move and remove names.
 
 // absent is the check before a name is made: the parent takes it, and it is free.
-func absent(st *state.State, parent proto.InodeID, name []byte, cred state.Cred) proto.Kind {
-	switch _, kind := st.Lookup(parent, name, cred); kind {
+func (r *request) absent(st *state.State, parent proto.InodeID, name []byte) proto.Kind {
+	switch _, kind := st.Lookup(parent, name, r.cred); kind {
 	case proto.OK:
 		return proto.Exists
 	case proto.NotFound:
-		return st.Access(parent, cred, 2|1)
+		r.name(parent)
+		return st.Access(parent, r.cred, 2|1)
 	default:
 		return kind
 	}
 }
 
 // removable is the check before a name is taken away.
-func removable(st *state.State, parent proto.InodeID, name []byte, cred state.Cred) proto.Kind {
-	if _, kind := st.Lookup(parent, name, cred); kind != proto.OK {
+func (r *request) removable(st *state.State, parent proto.InodeID, name []byte) proto.Kind {
+	attr, kind := st.Lookup(parent, name, r.cred)
+	if kind != proto.OK {
 		return kind
 	}
-	return st.Access(parent, cred, 2|1)
+	r.name(parent)
+	r.name(attr.Inode)
+	return st.Access(parent, r.cred, 2|1)
 }
 
 // makeNode carries a Make out that is no file to be opened.
@@ -38,11 +42,17 @@ func (m *Master) makeNode(ctx context.Context, caller *pb.Caller, op string, c *
 	}
 	defer leave()
 	c.Header = m.header(r)
-	result, err := m.change(r, c, func(st *state.State) proto.Kind { return absent(st, c.Parent, c.Name, r.cred) })
+	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind { return r.absent(st, c.Parent, c.Name) })
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AttrReply{Attr: attrOf(result.Attr)}, nil
+	return m.named(r, c.Parent, c.Name, result.Attr), nil
+}
+
+// named is the answer to a change that gave an inode a name.
+func (m *Master) named(r *request, parent proto.InodeID, name []byte, attr state.Attr) *pb.AttrReply {
+	change := m.attestName(r, parent, name, &attr)
+	return &pb.AttrReply{Attr: attrOf(attr), Grants: r.grants, ParentChange: change}
 }
 
 // Mkdir makes a directory.
@@ -79,11 +89,14 @@ func (m *Master) Link(ctx context.Context, req *pb.LinkRequest) (*pb.AttrReply, 
 	}
 	defer leave()
 	c := &state.Link{Header: m.header(r), Inode: proto.InodeID(req.Inode), Parent: proto.InodeID(req.Parent), Name: req.Name}
-	result, err := m.change(r, c, func(st *state.State) proto.Kind { return absent(st, c.Parent, c.Name, r.cred) })
+	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind {
+		r.name(c.Inode)
+		return r.absent(st, c.Parent, c.Name)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AttrReply{Attr: attrOf(result.Attr)}, nil
+	return m.named(r, c.Parent, c.Name, result.Attr), nil
 }
 
 // Unlink takes the name of anything but a directory away.
@@ -103,11 +116,13 @@ func (m *Master) unlink(ctx context.Context, req *pb.UnlinkRequest, op string, d
 	}
 	defer leave()
 	c := &state.Unlink{Header: m.header(r), Parent: proto.InodeID(req.Parent), Name: req.Name, Dir: dir}
-	result, err := m.change(r, c, func(st *state.State) proto.Kind { return removable(st, c.Parent, c.Name, r.cred) })
+	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind { return r.removable(st, c.Parent, c.Name) })
 	if err != nil {
 		return nil, err
 	}
-	return &pb.UnlinkReply{Inode: uint64(result.Inode), Nlink: result.Nlink}, nil
+	reply := &pb.UnlinkReply{Inode: uint64(result.Inode), Nlink: result.Nlink}
+	m.machine.read(func(st *state.State) { reply.ParentChange = changeWithout(st, c.Parent, c.Name) })
+	return reply, nil
 }
 
 // Rename moves a name, or swaps two.
@@ -124,9 +139,17 @@ func (m *Master) Rename(ctx context.Context, req *pb.RenameRequest) (*pb.RenameR
 		Header: m.header(r), Parent: proto.InodeID(req.Parent), Name: req.Name,
 		NewParent: proto.InodeID(req.NewParent), NewName: req.NewName, NoReplace: req.NoReplace, Exchange: req.Exchange,
 	}
-	result, err := m.change(r, c, func(st *state.State) proto.Kind { return removable(st, c.Parent, c.Name, r.cred) })
+	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind {
+		if target, kind := st.Lookup(c.NewParent, c.NewName, r.cred); kind == proto.OK {
+			r.name(target.Inode)
+		}
+		r.name(c.NewParent)
+		return r.removable(st, c.Parent, c.Name)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &pb.RenameReply{Inode: uint64(result.Inode), Replaced: uint64(result.Replaced)}, nil
+	reply := &pb.RenameReply{Inode: uint64(result.Inode), Replaced: uint64(result.Replaced)}
+	m.machine.read(func(st *state.State) { renamed(st, c, reply) })
+	return reply, nil
 }

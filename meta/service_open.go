@@ -25,14 +25,14 @@ func (m *Master) Create(ctx context.Context, req *pb.CreateRequest) (*pb.CreateR
 	if req.Assign {
 		c.Chain = m.chainAhead()
 	}
-	result, err := m.change(r, c, func(st *state.State) proto.Kind { return absent(st, c.Parent, c.Name, r.cred) })
+	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind { return r.absent(st, c.Parent, c.Name) })
 	switch {
 	case proto.KindOf(err) == proto.Exists && !req.Exclusive:
-		return m.createExisting(r, req)
+		return m.createExisting(ctx, r, req)
 	case err != nil:
 		return nil, err
 	}
-	reply := &pb.CreateReply{Attr: attrOf(result.Attr), Created: result.Attr.Btime == result.Attr.Ctime}
+	reply := &pb.CreateReply{Created: result.Attr.Btime == result.Attr.Ctime}
 	if len(result.Chunks) > 0 {
 		reply.Chunk = m.locate(result.Chunks[0])
 	}
@@ -40,7 +40,10 @@ func (m *Master) Create(ctx context.Context, req *pb.CreateRequest) (*pb.CreateR
 		if _, err := m.countOpen(r, result.Attr.Inode, forWriting(req.Flags)); err != nil {
 			return nil, err
 		}
+		r.alone = result.Attr.Inode
 	}
+	reply.ParentChange = m.attestName(r, c.Parent, c.Name, &result.Attr)
+	reply.Attr, reply.Grants = attrOf(result.Attr), r.grants
 	return reply, nil
 }
 
@@ -55,7 +58,7 @@ func (m *Master) CreateUnnamed(ctx context.Context, req *pb.CreateUnnamedRequest
 		Header: m.header(r), Parent: proto.InodeID(req.Parent),
 		Mode: req.Mode & permBits, Umask: req.Caller.GetUmask(), Chain: m.chainAhead(),
 	}
-	result, err := m.change(r, c, func(st *state.State) proto.Kind { return st.Access(c.Parent, r.cred, 2|1) })
+	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind { return st.Access(c.Parent, r.cred, 2|1) })
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +66,9 @@ func (m *Master) CreateUnnamed(ctx context.Context, req *pb.CreateUnnamedRequest
 	if kind := m.sessions.opened(r, result.Attr.Inode, forWriting(req.Flags), false); kind != proto.OK {
 		return nil, r.fail(kind, "")
 	}
-	reply := &pb.CreateReply{Attr: attrOf(result.Attr), Created: true}
+	r.alone = result.Attr.Inode
+	m.attestInode(r, result.Attr.Inode, &result.Attr)
+	reply := &pb.CreateReply{Attr: attrOf(result.Attr), Created: true, Grants: r.grants}
 	if len(result.Chunks) > 0 {
 		reply.Chunk = m.locate(result.Chunks[0])
 	}
@@ -81,33 +86,37 @@ func (m *Master) chainAhead() []proto.NodeID {
 }
 
 // createExisting is Create without O_EXCL of a name that is taken.
-func (m *Master) createExisting(r *request, req *pb.CreateRequest) (*pb.CreateReply, error) {
+func (m *Master) createExisting(ctx context.Context, r *request, req *pb.CreateRequest) (*pb.CreateReply, error) {
+	parent := proto.InodeID(req.Parent)
 	var attr state.Attr
-	var kind proto.Kind
-	m.machine.read(func(st *state.State) {
-		if attr, kind = st.Lookup(proto.InodeID(req.Parent), req.Name, r.cred); kind == proto.OK {
-			kind = mayOpen(st, attr, r.cred, req.Flags, req.Truncate)
+	err := m.observe(ctx, r, func(st *state.State) (kind proto.Kind) {
+		if attr, kind = st.Lookup(parent, req.Name, r.cred); kind != proto.OK {
+			return kind
 		}
+		r.name(attr.Inode)
+		return mayOpen(st, attr, r.cred, req.Flags, req.Truncate)
 	})
-	if kind == proto.NotFound {
+	if proto.KindOf(err) == proto.NotFound {
 		return nil, r.fail(proto.Unavailable, "the name is being removed and made again; try again")
 	}
-	if kind != proto.OK {
-		return nil, r.fail(kind, "")
+	if err != nil {
+		return nil, err
 	}
 	if req.Open {
-		var err error
 		if attr, err = m.countOpen(r, attr.Inode, forWriting(req.Flags)); err != nil {
 			return nil, err
 		}
 	}
 	if req.Truncate && attr.Mode&typeMask == regular {
-		var err error
-		if attr, err = m.truncateOpened(r, attr.Inode); err != nil {
+		if attr, err = m.truncateOpened(ctx, r, attr.Inode); err != nil {
 			return nil, err
 		}
 	}
-	return &pb.CreateReply{Attr: attrOf(attr)}, nil
+	if req.Open && forWriting(req.Flags) {
+		r.alone = attr.Inode
+	}
+	change := m.attestName(r, parent, req.Name, &attr)
+	return &pb.CreateReply{Attr: attrOf(attr), Grants: r.grants, ParentChange: change}, nil
 }
 
 // mayOpen checks what open(2) checks.
@@ -141,12 +150,15 @@ func (m *Master) countOpen(r *request, ino proto.InodeID, writable bool) (attr s
 // truncateOpened is O_TRUNC, once for each request. The slot in the log may hold the
 // answer "exists" already, so it is this master's memory that tells: after a restart
 // the open has not been answered yet, and truncating again does no harm.
-func (m *Master) truncateOpened(r *request, ino proto.InodeID) (state.Attr, error) {
+func (m *Master) truncateOpened(ctx context.Context, r *request, ino proto.InodeID) (state.Attr, error) {
 	if r.slot != nil && r.slot.truncated == r.caller.Sequence {
 		var attr state.Attr
 		var kind proto.Kind
 		m.machine.read(func(st *state.State) { attr, kind = st.Attr(ino) })
 		return attr, r.fail(kind, "")
+	}
+	if err := m.secure(ctx, r, r.exists(ino)); err != nil {
+		return state.Attr{}, err
 	}
 	c := &state.SetAttr{Header: m.header(r), Inode: ino, Set: state.SetSize | state.SetOpened}
 	c.Origin = state.Origin{}
@@ -169,28 +181,47 @@ func (m *Master) Open(ctx context.Context, req *pb.OpenRequest) (*pb.OpenReply, 
 	defer leave()
 	ino := proto.InodeID(req.Inode)
 	truncate := req.Flags&syscall.O_TRUNC != 0
-	var kind proto.Kind
-	m.machine.read(func(st *state.State) {
-		var attr state.Attr
-		if attr, kind = st.Attr(ino); kind == proto.OK {
-			kind = mayOpen(st, attr, r.cred, req.Flags, truncate)
+	err = m.observe(ctx, r, func(st *state.State) proto.Kind {
+		attr, kind := st.Attr(ino)
+		if kind != proto.OK {
+			return kind
 		}
+		r.name(ino)
+		return mayOpen(st, attr, r.cred, req.Flags, truncate)
 	})
-	if kind != proto.OK {
-		return nil, r.fail(kind, "")
+	if err != nil {
+		return nil, err
 	}
 	attr, err := m.countOpen(r, ino, forWriting(req.Flags))
 	if err == nil && truncate && attr.Mode&typeMask == regular {
-		attr, err = m.truncateOpened(r, ino)
+		attr, err = m.truncateOpened(ctx, r, ino)
 	}
 	if err != nil {
 		return nil, err
 	}
-	reply := &pb.OpenReply{Attr: attrOf(attr)}
-	if count := min(req.Locations, maxOpenLocations); count > 0 && attr.Mode&typeMask == regular {
-		reply.Chunks, kind = m.locations(ino, 0, int(count))
+	return m.opened(ctx, r, ino, req)
+}
+
+// opened is the answer to an open that was counted.
+func (m *Master) opened(ctx context.Context, r *request, ino proto.InodeID, req *pb.OpenRequest) (*pb.OpenReply, error) {
+	if forWriting(req.Flags) {
+		r.alone = ino
 	}
-	return reply, r.fail(kind, "")
+	reply := &pb.OpenReply{}
+	err := m.observe(ctx, r, func(st *state.State) proto.Kind {
+		attr, kind := st.Attr(ino)
+		if kind != proto.OK {
+			return kind
+		}
+		r.name(ino)
+		reply.Attr, reply.Chunks = attrOf(attr), nil
+		if count := min(req.Locations, maxOpenLocations); count > 0 && attr.Mode&typeMask == regular {
+			reply.Chunks, kind = m.locations(st, ino, 0, int(count))
+		}
+		return kind
+	})
+	reply.Grants = r.grants
+	return reply, err
 }
 
 // maxReleases bounds each list of one Release.

@@ -11,60 +11,79 @@ import (
 
 // The calls that only read.
 
-// look enters a reading call and runs fn while nothing changes.
-func (m *Master) look(caller *pb.Caller, op, subject string, fn func(r *request, st *state.State) proto.Kind) error {
+// look enters a reading call and runs fn while nothing changes; as observe has it, fn
+// names what it reads and may run several times. The grants are for the answer.
+func (m *Master) look(ctx context.Context, caller *pb.Caller, op, subject string, fn func(r *request, st *state.State) proto.Kind) (*pb.Grants, error) {
 	r, err := m.enter(caller, op, subject)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var kind proto.Kind
-	m.machine.read(func(st *state.State) { kind = fn(r, st) })
-	return r.fail(kind, "")
+	defer m.leave(r)
+	err = m.observe(ctx, r, func(st *state.State) proto.Kind { return fn(r, st) })
+	return r.grants, err
 }
 
 // Lookup finds a name in a directory.
-func (m *Master) Lookup(_ context.Context, req *pb.LookupRequest) (*pb.AttrReply, error) {
-	var attr state.Attr
-	err := m.look(req.Caller, "look up", entryName(req.Parent, req.Name), func(r *request, st *state.State) (kind proto.Kind) {
-		attr, kind = st.Lookup(proto.InodeID(req.Parent), req.Name, r.cred)
-		return kind
+func (m *Master) Lookup(ctx context.Context, req *pb.LookupRequest) (*pb.AttrReply, error) {
+	reply, parent := &pb.AttrReply{}, proto.InodeID(req.Parent)
+	grants, err := m.look(ctx, req.Caller, "look up", entryName(req.Parent, req.Name), func(r *request, st *state.State) proto.Kind {
+		attr, kind := st.Lookup(parent, req.Name, r.cred)
+		switch {
+		case kind == proto.OK:
+			reply.Attr = attrOf(attr)
+			r.name(attr.Inode)
+		case kind == proto.NotFound && req.Absent:
+			reply.Attr = nil
+		default:
+			return kind
+		}
+		reply.ParentChange = changeOf(st, parent)
+		r.name(parent)
+		return proto.OK
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AttrReply{Attr: attrOf(attr)}, nil
+	reply.Grants = grants
+	return reply, nil
 }
 
 // GetAttr gives the attributes of an inode.
-func (m *Master) GetAttr(_ context.Context, req *pb.GetAttrRequest) (*pb.AttrReply, error) {
+func (m *Master) GetAttr(ctx context.Context, req *pb.GetAttrRequest) (*pb.AttrReply, error) {
 	var attr state.Attr
-	err := m.look(req.Caller, "get attributes of", inodeName(req.Inode), func(_ *request, st *state.State) (kind proto.Kind) {
-		attr, kind = st.Attr(proto.InodeID(req.Inode))
+	grants, err := m.look(ctx, req.Caller, "get attributes of", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
+		if attr, kind = st.Attr(proto.InodeID(req.Inode)); kind == proto.OK {
+			r.name(attr.Inode)
+		}
 		return kind
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AttrReply{Attr: attrOf(attr)}, nil
+	return &pb.AttrReply{Attr: attrOf(attr), Grants: grants}, nil
 }
 
 // ReadLink gives the target of a symlink.
-func (m *Master) ReadLink(_ context.Context, req *pb.ReadLinkRequest) (*pb.ReadLinkReply, error) {
+func (m *Master) ReadLink(ctx context.Context, req *pb.ReadLinkRequest) (*pb.ReadLinkReply, error) {
 	var reply pb.ReadLinkReply
-	err := m.look(req.Caller, "read link", inodeName(req.Inode), func(_ *request, st *state.State) (kind proto.Kind) {
-		reply.Target, kind = st.ReadLink(proto.InodeID(req.Inode))
+	grants, err := m.look(ctx, req.Caller, "read link", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
+		if reply.Target, kind = st.ReadLink(proto.InodeID(req.Inode)); kind == proto.OK {
+			r.name(proto.InodeID(req.Inode))
+		}
 		return kind
 	})
 	if err != nil {
 		return nil, err
 	}
+	reply.Grants = grants
 	return &reply, nil
 }
 
 // GetXattr gives the value of an extended attribute.
-func (m *Master) GetXattr(_ context.Context, req *pb.GetXattrRequest) (*pb.GetXattrReply, error) {
+func (m *Master) GetXattr(ctx context.Context, req *pb.GetXattrRequest) (*pb.GetXattrReply, error) {
 	var reply pb.GetXattrReply
-	err := m.look(req.Caller, "get attribute of", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
+	_, err := m.look(ctx, req.Caller, "get attribute of", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
+		r.name(proto.InodeID(req.Inode))
 		reply.Value, kind = st.GetXattr(proto.InodeID(req.Inode), req.Name, r.cred)
 		return kind
 	})
@@ -75,9 +94,10 @@ func (m *Master) GetXattr(_ context.Context, req *pb.GetXattrRequest) (*pb.GetXa
 }
 
 // ListXattr gives the names of the extended attributes.
-func (m *Master) ListXattr(_ context.Context, req *pb.GetAttrRequest) (*pb.ListXattrReply, error) {
+func (m *Master) ListXattr(ctx context.Context, req *pb.GetAttrRequest) (*pb.ListXattrReply, error) {
 	var reply pb.ListXattrReply
-	err := m.look(req.Caller, "list attributes of", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
+	_, err := m.look(ctx, req.Caller, "list attributes of", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
+		r.name(proto.InodeID(req.Inode))
 		reply.Names, kind = st.ListXattr(proto.InodeID(req.Inode), r.cred)
 		return kind
 	})
@@ -96,11 +116,10 @@ const (
 )
 
 // ReadDir gives a page of a directory's entries, without "." and "..".
-func (m *Master) ReadDir(_ context.Context, req *pb.ReadDirRequest) (*pb.ReadDirReply, error) {
-	entries, size := bounded(req.MaxEntries, maxDirEntries), bounded(req.MaxBytes, maxDirBytes)
-	reply := pb.ReadDirReply{End: true}
+func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadDirReply, error) {
+	reply := &pb.ReadDirReply{}
 	ino := proto.InodeID(req.Inode)
-	err := m.look(req.Caller, "read directory", inodeName(req.Inode), func(r *request, st *state.State) proto.Kind {
+	grants, err := m.look(ctx, req.Caller, "read directory", inodeName(req.Inode), func(r *request, st *state.State) proto.Kind {
 		if kind := st.Access(ino, r.cred, 4); kind != proto.OK {
 			return kind
 		}
@@ -108,8 +127,11 @@ func (m *Master) ReadDir(_ context.Context, req *pb.ReadDirRequest) (*pb.ReadDir
 		if kind != proto.OK {
 			return kind
 		}
-		reply.Parent = uint64(parent)
-		return st.ReadDir(ino, req.Cookie, func(e state.DirEntry) bool {
+		r.name(ino)
+		entries, size := bounded(req.MaxEntries, maxDirEntries), bounded(req.MaxBytes, maxDirBytes)
+		reply.Reset()
+		reply.Parent, reply.Change, reply.End = uint64(parent), changeOf(st, ino), true
+		kind = st.ReadDir(ino, req.Cookie, func(e state.DirEntry) bool {
 			cost := dirEntryBytes + len(e.Name)
 			entry := &pb.DirEntry{Name: append([]byte(nil), e.Name...), Inode: uint64(e.Inode), Type: e.Type, Cookie: e.Cookie}
 			if req.Attrs {
@@ -126,11 +148,14 @@ func (m *Master) ReadDir(_ context.Context, req *pb.ReadDirRequest) (*pb.ReadDir
 			reply.Entries = append(reply.Entries, entry)
 			return true
 		})
+		r.entries = reply.Entries
+		return kind
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &reply, nil
+	reply.Grants = grants
+	return reply, nil
 }
 
 // bounded reads a limit of a request: 0 stands for the largest.
@@ -142,9 +167,9 @@ func bounded(asked uint32, most int) int {
 }
 
 // StatFS counts usable space and inodes.
-func (m *Master) StatFS(_ context.Context, req *pb.StatFSRequest) (*pb.StatFSReply, error) {
+func (m *Master) StatFS(ctx context.Context, req *pb.StatFSRequest) (*pb.StatFSReply, error) {
 	var stats state.Stats
-	err := m.look(req.Caller, "stat filesystem", "", func(_ *request, st *state.State) proto.Kind {
+	_, err := m.look(ctx, req.Caller, "stat filesystem", "", func(_ *request, st *state.State) proto.Kind {
 		stats = st.Stats()
 		return proto.OK
 	})

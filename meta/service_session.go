@@ -27,16 +27,25 @@ func (m *Master) Session(stream sessionStream) error {
 	}
 	feed := m.sessions.attach(one)
 	m.locks.thaw()
+	m.leases.thaw(false)
 	if err := stream.Send(m.welcome(one)); err != nil {
+		return err
+	}
+	if err := m.sendRecalls(stream, m.leases.unanswered(one)); err != nil {
 		return err
 	}
 	for {
 		select {
 		case request := <-requests:
-			if alive := request.GetKeepAlive(); alive.GetGoodbye() {
-				return m.endSession(one, false)
+			if returned := request.GetReturned(); returned != nil {
+				m.leases.returned(one, returned)
+				continue
 			}
-			if m.sessions.find(one.id) != one {
+			if alive := request.GetKeepAlive(); alive.GetGoodbye() {
+				m.endSession(one, goodbye, 0, 0)
+				return nil
+			}
+			if !m.sessions.keepAlive(one) {
 				return sendExpired(stream)
 			}
 			if err := stream.Send(&pb.SessionEvent{Event: &pb.SessionEvent_Alive{Alive: &pb.Alive{}}}); err != nil {
@@ -46,6 +55,9 @@ func (m *Master) Session(stream sessionStream) error {
 			return endOfStream(err)
 		case <-feed.wake:
 			if err := sendTurns(stream, feed); err != nil {
+				return err
+			}
+			if err := m.sendRecalls(stream, m.leases.take(one, feed)); err != nil {
 				return err
 			}
 		case <-feed.replaced:
@@ -136,20 +148,24 @@ func (m *Master) greet(stream sessionStream, requests <-chan *pb.SessionRequest,
 			fmt.Sprintf("this is the master of cluster %v, not of %v", m.cluster.Cluster, cluster))
 	}
 	if hello.Resume == 0 {
-		return m.openSession(hello.Client)
+		return m.openSession(hello)
 	}
 	one := m.sessions.find(proto.SessionID(hello.Resume))
 	if one == nil {
 		return nil, sendExpired(stream)
 	}
 	m.sessions.claim(one, hello.Open)
+	if hello.Leases {
+		m.leases.open(one, hello.Exclusive)
+	}
 	if lost := m.locks.claim(one, hello.Locks); lost > 0 {
 		m.log.Warn("a client claimed locks that it cannot have", "session", one.id, "client", one.client, "locks", lost)
 	}
 	return one, nil
 }
 
-func (m *Master) openSession(client string) (*session, error) {
+func (m *Master) openSession(hello *pb.Hello) (*session, error) {
+	client := hello.Client
 	if len(client) > state.MaxAddress {
 		client = client[:state.MaxAddress]
 	}
@@ -158,7 +174,11 @@ func (m *Master) openSession(client string) (*session, error) {
 		return nil, &proto.Error{Kind: proto.KindOf(err), Op: "open session", Subject: client, Err: err}
 	}
 	m.log.Info("session opened", "session", result.Session, "client", client)
-	return m.sessions.add(result.Session, client), nil
+	one := m.sessions.add(result.Session, client)
+	if hello.Leases {
+		m.leases.open(one, nil)
+	}
+	return one, nil
 }
 
 func (m *Master) welcome(one *session) *pb.SessionEvent {
@@ -166,30 +186,42 @@ func (m *Master) welcome(one *session) *pb.SessionEvent {
 		Session: uint64(one.id), Cluster: m.cluster.Cluster.String(), Epoch: uint64(m.cluster.Epoch),
 		TimeoutMs: uint32(m.cfg.SessionTimeout.Milliseconds()), Slots: slots,
 		ChunkSize: m.cluster.ChunkSize, Replicas: m.cluster.Replicas, MinReplicas: m.cluster.MinReplicas,
-		Root: uint64(proto.RootInode),
+		Root: uint64(proto.RootInode), LeaseMs: uint32(m.leases.period.Milliseconds()),
 	}}}
 }
 
-// endSession forgets a session here and in the log. If the log does not take it, the
-// session comes back with the next start of the master and expires again.
-func (m *Master) endSession(one *session, unheard bool) error {
-	if !m.sessions.end(one, unheard) {
-		return nil
+// goodbye is why a session ends that its client has ended.
+const goodbye = "goodbye"
+
+// endSession forgets a session here and in the log, if it has been silent for as long as
+// sessions.end says. If the log does not take it, the session comes back with the next
+// start of the master and expires again.
+func (m *Master) endSession(one *session, why string, unheard, dead time.Duration) {
+	if !m.sessions.end(one, unheard, dead) {
+		return
 	}
 	m.locks.end(one)
 	m.locks.thaw()
+	m.leases.end(one, why == goodbye)
+	m.leases.thaw(false)
 	if _, err := m.propose(&state.EndSession{Session: one.id, Now: m.now()}); err != nil {
 		m.log.Warn("end of a session could not be logged", "session", one.id, "error", err)
 	}
-	m.log.Info("session ended", "session", one.id, "client", one.client, "silent", unheard)
-	return nil
+	m.log.Info("session ended", "session", one.id, "client", one.client, "why", why)
 }
 
-// expireSessions ends the sessions that have been silent for too long.
+// expireSessions ends the sessions that have been silent for too long, or that others
+// wait for in vain.
 func (m *Master) expireSessions(ctx context.Context) {
 	every(ctx, min(time.Second, m.cfg.SessionTimeout/4), nil, func() {
 		for _, one := range m.sessions.silent() {
-			_ = m.endSession(one, true) // it has said so in the log
+			m.endSession(one, "silent", m.cfg.SessionTimeout, 0)
+		}
+		for _, one := range m.leases.overdue() {
+			m.endSession(one, "silent while others wait for its leases", 0, m.leases.period)
+		}
+		for _, one := range m.leases.stubborn() {
+			m.endSession(one, "keeps leases that others wait for", 0, 0)
 		}
 	})
 }

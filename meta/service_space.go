@@ -30,7 +30,8 @@ func (m *Master) Fallocate(ctx context.Context, req *pb.FallocateRequest) (*pb.A
 		// that become part of the file with his next commit.
 		c.Tail = m.sessions.isOpenOnlyBy(r.session, c.Inode)
 	}
-	result, err := m.change(r, c, func(st *state.State) proto.Kind {
+	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind {
+		r.name(c.Inode)
 		if kind := m.mayWrite(st, r, c.Inode); kind != proto.OK || req.Hole {
 			return kind
 		}
@@ -39,7 +40,7 @@ func (m *Master) Fallocate(ctx context.Context, req *pb.FallocateRequest) (*pb.A
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AttrReply{Attr: attrOf(result.Attr)}, nil
+	return m.changed(r, c.Inode, result.Attr), nil
 }
 
 // roomFor says whether there is room for what of a range of a file has no chunk yet.

@@ -39,6 +39,7 @@ type session struct {
 
 	// Protected by sessions.mu.
 	heard  time.Time
+	alive  time.Time // when the last keepalive was answered
 	opens  map[proto.InodeID]open
 	silent bool          // it is of an earlier start of the master and has not resumed yet
 	ended  chan struct{} // closed when it has ended
@@ -70,7 +71,7 @@ func newSessions(now func() time.Time, timeout time.Duration, stored []state.Ses
 
 // add takes a session of the log in.
 func (s *sessions) add(id proto.SessionID, client string) *session {
-	one := &session{id: id, client: client, heard: s.now(), opens: map[proto.InodeID]open{}, ended: make(chan struct{})}
+	one := &session{id: id, client: client, heard: s.now(), alive: s.now(), opens: map[proto.InodeID]open{}, ended: make(chan struct{})}
 	for i := range one.slots {
 		one.slots[i].busy = make(chan struct{}, 1)
 		one.slots[i].busy <- struct{}{}
@@ -138,11 +139,21 @@ func (s *sessions) silent() (expired []*session) {
 	return expired
 }
 
-// end forgets a session with all it has open. With unheard, only if it is still silent.
-func (s *sessions) end(one *session, unheard bool) bool {
+// keepAlive notes a keepalive that is about to be answered; false: the session is gone.
+func (s *sessions) keepAlive(one *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byID[one.id] != one || unheard && s.now().Sub(one.heard) < s.timeout {
+	one.heard, one.alive = s.now(), s.now()
+	return s.byID[one.id] == one
+}
+
+// end forgets a session with all it has open. With a limit, only if its keepalives, or
+// any calls of it, have been missing for so long.
+func (s *sessions) end(one *session, unheard, dead time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if s.byID[one.id] != one || now.Sub(one.heard) < unheard || now.Sub(one.alive) < dead {
 		return false
 	}
 	delete(s.byID, one.id)
@@ -299,8 +310,25 @@ func (s *sessions) attach(one *session) *feed {
 		close(one.feed.replaced)
 	}
 	one.feed = newFeed()
-	one.heard, one.silent = s.now(), false
+	one.heard, one.alive, one.silent = s.now(), s.now(), false
 	return one.feed
+}
+
+// nudge has a session's stream look for recalls. One without a stream looks when it
+// resumes.
+func (s *sessions) nudge(id proto.SessionID) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if one := s.byID[id]; one != nil && one.feed != nil {
+		one.feed.nudge()
+	}
+}
+
+// isFed tells whether a feed is that of the session's last stream.
+func (s *sessions) isFed(one *session, f *feed) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return one.feed == f
 }
 
 // status describes the sessions in order of ids.

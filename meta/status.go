@@ -25,6 +25,8 @@ func (m *Master) Status(context.Context, *pb.StatusRequest) (*pb.StatusReply, er
 		Replicas: m.cluster.Replicas, MinReplicas: m.cluster.MinReplicas, ChunkSize: m.cluster.ChunkSize,
 		Sessions: m.sessions.status(), SafeMode: m.inSafeMode(),
 	}
+	leases := m.leases.stats()
+	reply.Leases, reply.Claims, reply.Recalls = uint64(leases.Held), uint64(leases.Waiting), leases.Recalls
 	if address := m.address.Load(); address != nil {
 		reply.Address = *address
 	}

@@ -36,6 +36,7 @@ type options struct {
 	replicas  uint32
 	least     uint32
 	session   time.Duration
+	lease     time.Duration
 	dead      time.Duration
 	delay     time.Duration
 	every     time.Duration
@@ -55,6 +56,7 @@ func command() *cli.Command {
 	o.flags.Uint32Var(&o.replicas, "replicas", 3, "replicas of each chunk, 1 to 8; fixed at the first start")
 	o.flags.Uint32Var(&o.least, "min-replicas", 2, "with fewer replicas a write is refused; fixed at the first start (2, or replicas if less)")
 	o.flags.DurationVar(&o.session, "session-timeout", 30*time.Second, "silence after which a client's session ends")
+	o.flags.DurationVar(&o.lease, "lease-time", 10*time.Second, "how long a client that is silent may rely on what it has cached, and others wait for it; at most the session time-out; 0: clients cache for a second, without leases")
 	o.flags.DurationVar(&o.dead, "dead-after", 10*time.Second, "silence after which a chunkserver is dead")
 	o.flags.DurationVar(&o.delay, "repair-delay", 10*time.Second, "time from a chunkserver's death to the first copy of what it had")
 	o.flags.DurationVar(&o.every, "checkpoint-every", 10*time.Minute, "longest time between checkpoints")
@@ -96,7 +98,7 @@ func (o *options) run(ctx context.Context) error {
 func (o *options) config(log *slog.Logger) meta.Config {
 	c := meta.Config{
 		Dir: o.dir, Logger: log, Version: cli.Version(),
-		SessionTimeout: o.session, DeadAfter: o.dead, RepairDelay: o.delay, Heartbeat: min(3*time.Second, o.dead/3),
+		SessionTimeout: o.session, LeaseTime: o.lease, DeadAfter: o.dead, RepairDelay: o.delay, Heartbeat: min(3*time.Second, o.dead/3),
 		CheckpointEvery: o.every, CheckpointBytes: int64(*o.bytes),
 	}
 	if o.flags.Changed("chunk-size") {

@@ -228,6 +228,7 @@ type Hello struct {
 	Cluster       string                 `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`             // with resume: refuse if the master is another cluster's
 	Locks         []*Lock                `protobuf:"bytes,6,rep,name=locks,proto3" json:"locks,omitempty"`                 // with resume: what is held; counts after a restart of the master
 	Exclusive     []uint64               `protobuf:"varint,7,rep,packed,name=exclusive,proto3" json:"exclusive,omitempty"` // with resume: inodes held under an exclusive lease; likewise
+	Leases        bool                   `protobuf:"varint,8,opt,name=leases,proto3" json:"leases,omitempty"`              // the client answers recalls: it may be granted leases
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -309,6 +310,13 @@ func (x *Hello) GetExclusive() []uint64 {
 		return x.Exclusive
 	}
 	return nil
+}
+
+func (x *Hello) GetLeases() bool {
+	if x != nil {
+		return x.Leases
+	}
+	return false
 }
 
 type OpenCount struct {
@@ -4242,6 +4250,9 @@ type StatusReply struct {
 	ChunkSize       uint64                 `protobuf:"varint,18,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"`
 	Sessions        []*SessionStatus       `protobuf:"bytes,19,rep,name=sessions,proto3" json:"sessions,omitempty"`
 	SafeMode        bool                   `protobuf:"varint,20,opt,name=safe_mode,json=safeMode,proto3" json:"safe_mode,omitempty"` // too few chunks have reported: no repair, no deletion
+	Leases          uint64                 `protobuf:"varint,21,opt,name=leases,proto3" json:"leases,omitempty"`                     // held by clients
+	Claims          uint64                 `protobuf:"varint,22,opt,name=claims,proto3" json:"claims,omitempty"`                     // requests that wait for leases to be given back
+	Recalls         uint64                 `protobuf:"varint,23,opt,name=recalls,proto3" json:"recalls,omitempty"`                   // sent since the start
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -4414,6 +4425,27 @@ func (x *StatusReply) GetSafeMode() bool {
 		return x.SafeMode
 	}
 	return false
+}
+
+func (x *StatusReply) GetLeases() uint64 {
+	if x != nil {
+		return x.Leases
+	}
+	return 0
+}
+
+func (x *StatusReply) GetClaims() uint64 {
+	if x != nil {
+		return x.Claims
+	}
+	return 0
+}
+
+func (x *StatusReply) GetRecalls() uint64 {
+	if x != nil {
+		return x.Recalls
+	}
+	return 0
 }
 
 type NodeStatus struct {
@@ -4778,7 +4810,7 @@ const file_master_proto_rawDesc = "" +
 	"\n" +
 	"keep_alive\x18\x02 \x01(\v2\x13.distrifs.KeepAliveH\x00R\tkeepAlive\x120\n" +
 	"\breturned\x18\x03 \x01(\v2\x12.distrifs.ReturnedH\x00R\breturnedB\t\n" +
-	"\arequest\"\xd8\x01\n" +
+	"\arequest\"\xf0\x01\n" +
 	"\x05Hello\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -4786,7 +4818,8 @@ const file_master_proto_rawDesc = "" +
 	"\x04open\x18\x04 \x03(\v2\x13.distrifs.OpenCountR\x04open\x12\x18\n" +
 	"\acluster\x18\x05 \x01(\tR\acluster\x12$\n" +
 	"\x05locks\x18\x06 \x03(\v2\x0e.distrifs.LockR\x05locks\x12\x1c\n" +
-	"\texclusive\x18\a \x03(\x04R\texclusive\"7\n" +
+	"\texclusive\x18\a \x03(\x04R\texclusive\x12\x16\n" +
+	"\x06leases\x18\b \x01(\bR\x06leases\"7\n" +
 	"\tOpenCount\x12\x14\n" +
 	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\"%\n" +
@@ -5075,7 +5108,7 @@ const file_master_proto_rawDesc = "" +
 	"\x04node\x18\x04 \x01(\rR\x04node\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x14\n" +
 	"\x12ReportCorruptReply\"\x0f\n" +
-	"\rStatusRequest\"\xa9\x05\n" +
+	"\rStatusRequest\"\xf3\x05\n" +
 	"\vStatusReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
@@ -5100,7 +5133,10 @@ const file_master_proto_rawDesc = "" +
 	"\n" +
 	"chunk_size\x18\x12 \x01(\x04R\tchunkSize\x123\n" +
 	"\bsessions\x18\x13 \x03(\v2\x17.distrifs.SessionStatusR\bsessions\x12\x1b\n" +
-	"\tsafe_mode\x18\x14 \x01(\bR\bsafeMode\"\x92\x02\n" +
+	"\tsafe_mode\x18\x14 \x01(\bR\bsafeMode\x12\x16\n" +
+	"\x06leases\x18\x15 \x01(\x04R\x06leases\x12\x16\n" +
+	"\x06claims\x18\x16 \x01(\x04R\x06claims\x12\x18\n" +
+	"\arecalls\x18\x17 \x01(\x04R\arecalls\"\x92\x02\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +

@@ -1,0 +1,98 @@
+package meta
+
+import (
+	"time"
+
+	"github.com/distrifs/distrifs/meta/leases"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// Recalls on their way to sessions, the answers, and the sessions that give none.
+
+// take gives the recalls that a stream has to send. The stream before the session's last
+// one gets none: nobody would see what it sent.
+func (k *leasing) take(one *session, f *feed) []leases.Recall {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.sessions.isFed(one, f) {
+		return nil
+	}
+	return k.table.Take(one.id)
+}
+
+// unanswered gives the recalls that earlier streams have sent, and what is to be sent now.
+func (k *leasing) unanswered(one *session) []leases.Recall {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return append(k.table.Unanswered(one.id), k.table.Take(one.id)...)
+}
+
+// returned takes an answer.
+func (k *leasing) returned(one *session, answer *pb.Returned) {
+	if answer.Keep < 0 || answer.Keep > pb.LeaseMode_LEASE_EXCLUSIVE {
+		return
+	}
+	inodes := inodesOf(answer.Inodes)
+	k.use(func(t *leases.Table) { t.Return(one.id, answer.Number, leases.Mode(answer.Keep), inodes) })
+}
+
+func inodesOf(numbers []uint64) []proto.InodeID {
+	inodes := make([]proto.InodeID, len(numbers))
+	for i, ino := range numbers {
+		inodes[i] = proto.InodeID(ino)
+	}
+	return inodes
+}
+
+// forget drops the leases on inodes that are no more.
+func (k *leasing) forget(inodes []proto.InodeID) {
+	k.use(func(t *leases.Table) {
+		for _, ino := range inodes {
+			t.Forget(ino)
+		}
+	})
+}
+
+// overdue lists the sessions that owe answers and whose leases have run out (L8).
+func (k *leasing) overdue() []*session {
+	return k.owing(func(one *session, _ time.Time, now time.Time) bool { return now.Sub(one.alive) >= k.period })
+}
+
+// stubborn lists the sessions that have owed an answer for too long.
+func (k *leasing) stubborn() []*session {
+	return k.owing(func(_ *session, since, now time.Time) bool { return now.Sub(since) >= maxOwing })
+}
+
+func (k *leasing) owing(which func(one *session, since, now time.Time) bool) (list []*session) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.sessions.now()
+	k.sessions.mu.RLock()
+	defer k.sessions.mu.RUnlock()
+	k.table.Owing(func(id proto.SessionID, since time.Time) {
+		if one := k.sessions.byID[id]; one != nil && which(one, since, now) {
+			list = append(list, one)
+		}
+	})
+	return list
+}
+
+func (k *leasing) stats() leases.Stats {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.table.Stats()
+}
+
+func (m *Master) sendRecalls(stream sessionStream, recalls []leases.Recall) error {
+	for _, r := range recalls {
+		recall := &pb.Recall{Number: r.Number, Keep: pb.LeaseMode(r.Keep)}
+		for _, ino := range r.Inodes {
+			recall.Inodes = append(recall.Inodes, uint64(ino))
+		}
+		if err := stream.Send(&pb.SessionEvent{Event: &pb.SessionEvent_Recall{Recall: recall}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

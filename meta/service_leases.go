@@ -1,0 +1,41 @@
+package meta
+
+import (
+	"context"
+
+	"github.com/distrifs/distrifs/meta/leases"
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// Acquire gives a lease as soon as those of others that exclude it are given back.
+func (m *Master) Acquire(ctx context.Context, req *pb.AcquireRequest) (*pb.AcquireReply, error) {
+	r, err := m.enter(req.Caller, "acquire a lease on", inodeName(req.Inode))
+	if err != nil {
+		return nil, err
+	}
+	defer m.leave(r)
+	var want leases.Want
+	switch {
+	case r.session == nil:
+		return nil, r.fail(proto.SessionExpired, "leases need a session")
+	case req.Mode == pb.LeaseMode_LEASE_SHARED:
+		want = leases.Share
+	case req.Mode == pb.LeaseMode_LEASE_EXCLUSIVE:
+		want = leases.Own
+	default:
+		return nil, r.fail(proto.Invalid, "a lease is shared or exclusive")
+	}
+	ino := proto.InodeID(req.Inode)
+	reply := &pb.AcquireReply{}
+	look := func(st *state.State) proto.Kind {
+		attr, kind := st.Attr(ino)
+		r.name(ino)
+		reply.Attr = attrOf(attr)
+		return kind
+	}
+	err = m.await(ctx, r, look, func() bool { return m.leases.acquire(r, want) })
+	reply.Grants = r.grants
+	return reply, err
+}
