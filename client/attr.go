@@ -85,14 +85,15 @@ func timeChange(t time.Time) *pb.TimeChange {
 }
 
 // learn takes in the attributes that the master answered, and returns them with
-// the unwritten data of this client merged in.
+// the unwritten data of this client merged in. An answer that a commit overtook gives
+// way to what is known since: it lacks bytes that are not unwritten any more.
 func (c *Client) learn(a *pb.Attr) Attr {
 	attr := attrOf(a)
 	if ino := c.lookupOpen(attr.Inode); ino != nil {
 		ino.mu.Lock()
 		defer ino.mu.Unlock()
 		ino.absorb(attr, false)
-		attr = ino.merge(attr)
+		attr = ino.merge(ino.attr)
 	}
 	return c.accesses.show(attr)
 }
@@ -105,7 +106,7 @@ func (c *Client) learnOwn(a *pb.Attr) Attr {
 		ino.mu.Lock()
 		defer ino.mu.Unlock()
 		ino.absorb(attr, true)
-		attr = ino.merge(attr)
+		attr = ino.merge(ino.attr)
 	}
 	return c.accesses.show(attr)
 }

@@ -46,6 +46,37 @@ func TestUnwrittenDataShowsInAttributes(t *testing.T) {
 	}
 }
 
+// TestAnAnswerThatACommitOvertook: the master answers a getattr, the client then commits
+// what it wrote before, and only then does the answer arrive. The file has not shrunk.
+func TestAnAnswerThatACommitOvertook(t *testing.T) {
+	cluster := clienttest.New(t, clienttest.Options{})
+	c := connect(t, cluster)
+	f := create(t, c, "/f")
+	mustWrite(t, f, make([]byte, 12345), 0)
+	answered, committed := make(chan struct{}), make(chan struct{})
+	cluster.Hook(func(method string, _ any, after bool) error {
+		if method == "GetAttr" && after {
+			close(answered)
+			<-committed
+		}
+		return nil
+	})
+	size := make(chan uint64)
+	go func() {
+		a, err := c.GetAttr(t.Context(), f.Inode())
+		if err != nil {
+			t.Error(err)
+		}
+		size <- a.Size
+	}()
+	<-answered
+	must(t, f.Sync(t.Context()))
+	close(committed)
+	if got := <-size; got != 12345 {
+		t.Errorf("size %d, of 12345 bytes that were written and synced", got)
+	}
+}
+
 // TestTimesThatWereSetStand: cp -p sets the time between the last write and close.
 func TestTimesThatWereSetStand(t *testing.T) {
 	cluster := clienttest.New(t, clienttest.Options{})
