@@ -242,7 +242,7 @@ func (c *Cluster) ChunkFiles() map[string][]ChunkFile {
 	return found
 }
 
-// cleanUp ends everything, mounts first, and hands the logs to a test that failed.
+// cleanUp ends everything, mounts first, and prints the logs of a test that failed.
 func (c *Cluster) cleanUp() {
 	for _, m := range c.Mounts {
 		m.cleanUp()
@@ -262,16 +262,7 @@ func (c *Cluster) cleanUp() {
 			c.t.Error(err)
 		}
 	}
-	if !c.t.Failed() {
-		return
+	if c.t.Failed() {
+		printLogs(c.t, processes)
 	}
-	for _, p := range processes {
-		c.t.Logf("---- the end of the log of %s ----\n%s", p.Name, lastLines(p.Output(), 60))
-	}
-}
-
-// lastLines gives the last n lines of a text.
-func lastLines(text string, n int) string {
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

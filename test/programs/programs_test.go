@@ -17,12 +17,17 @@ func TestMain(m *testing.M) { cluster.Main(m) }
 // limit ends a program that hangs, and reaches no other.
 const limit = 10 * time.Minute
 
-// run runs a bash script in the folder; the first command that fails, fails the test.
-func run(t *testing.T, c *cluster.Cluster, dir, script string) string {
+// start starts a bash script in the folder, which ends at the first command that fails.
+func start(c *cluster.Cluster, dir, script string, args ...string) *cluster.Job {
+	return c.Command("/", "bash", append([]string{"-c", `set -euo pipefail; cd "$0"; ` + script, dir}, args...)...)
+}
+
+// run runs such a script, which fails the test if it fails.
+func run(t *testing.T, c *cluster.Cluster, dir, script string, args ...string) string {
 	t.Helper()
-	out, err := c.Command("/", "bash", "-c", `set -euo pipefail; cd "$0"; `+script, dir).Wait(limit)
+	out, err := start(c, dir, script, args...).Wait(limit)
 	if err != nil {
-		t.Fatalf("in %s: %s\n%v\n%s", dir, script, err, out[max(0, len(out)-4096):])
+		t.Fatalf("in %s: %s\n%v\n%s", dir, script, err, tail(out))
 	}
 	return out
 }
@@ -134,3 +139,6 @@ func TestCommandLineAndMountAgree(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// tail is the end of what a program printed.
+func tail(out string) string { return out[max(0, len(out)-4096):] }
