@@ -40,7 +40,6 @@ type Claim struct {
 	count   int
 	queued  bool
 	unclear int           // items
-	order   uint64        // of arrival
 	granted chan struct{} // closed when it is; nil: it did not have to wait
 }
 
@@ -101,8 +100,7 @@ func (c *Claim) Reset() { *c = Claim{Session: c.Session} }
 // tells whether it is granted; otherwise Granted says when. The claim must stay where
 // it is in memory until Release.
 func (t *Table) Make(c *Claim) bool {
-	t.claims++
-	c.order, c.queued, c.unclear = t.claims, true, c.count
+	c.queued, c.unclear = true, c.count
 	for i := range c.items[:c.count] {
 		t.enter(&c.items[i])
 	}
@@ -172,14 +170,42 @@ func (t *Table) enter(it *item) {
 		t.points[it.inode] = p
 	}
 	p.mixed = p.mixed || p.sole != it.claim.Session
-	if it.prev = p.last; it.prev != nil {
-		it.prev.next = it
-	} else {
-		p.first = it
-	}
-	p.last = it
+	p.insert(it, t.place(p, it))
 	p.wants[it.want]++
 	p.unclear++
+}
+
+// place gives the item that a new one comes behind; nil: it is the first.
+//
+// Who comes last is the last, but for those who have a lease on the one inode they claim.
+// A change of such a one, which may be writing back for those who wait, is first. An
+// upgrade is before the other claims of one inode that wait. Neither ever comes to wait
+// for a claim of several inodes that came later, so no circle of waits is made.
+func (t *Table) place(p *point, it *item) *item {
+	if it.want == Read || it.claim.count > 1 || t.find(it.claim.Session, it.inode) == nil {
+		return p.last
+	}
+	if it.want == Write {
+		return nil
+	}
+	behind := p.last
+	for behind != nil && !behind.clear && behind.claim.count == 1 {
+		behind = behind.prev
+	}
+	return behind
+}
+
+func (p *point) insert(it, behind *item) {
+	if it.prev = behind; behind != nil {
+		it.next, behind.next = behind.next, it
+	} else {
+		it.next, p.first = p.first, it
+	}
+	if it.next != nil {
+		it.next.prev = it
+	} else {
+		p.last = it
+	}
 }
 
 func (t *Table) exit(it *item) {
@@ -245,25 +271,14 @@ func (t *Table) blocked(p *point, it *item) bool {
 	if !p.mixed {
 		return false
 	}
+	ahead := true
 	for other := p.first; other != nil; other = other.next {
-		if other.claim.Session != it.claim.Session && excludes(other.want, it.want) && (other.clear || t.before(other, it)) {
+		ahead = ahead && other != it
+		if (ahead || other.clear) && other.claim.Session != it.claim.Session && excludes(other.want, it.want) {
 			return true
 		}
 	}
 	return false
-}
-
-// before tells which of two items that wait is first: who has a lease and claims no
-// other inode, as one does who writes back; then who came first.
-func (t *Table) before(a, b *item) bool {
-	if x, y := t.privileged(a), t.privileged(b); x != y {
-		return x
-	}
-	return a.claim.order < b.claim.order
-}
-
-func (t *Table) privileged(it *item) bool {
-	return it.claim.count == 1 && t.find(it.claim.Session, it.inode) != nil
 }
 
 // demand recalls the leases that stand in an item's way, and tells whether there are

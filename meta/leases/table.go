@@ -26,7 +26,6 @@ type Table struct {
 	places   []*account // by lease.account
 	vacant   []uint32   // places
 	news     []proto.SessionID
-	claims   uint64 // made so far
 	waiting  int    // claims that are not granted
 	recalls  uint64 // sent so far
 }
