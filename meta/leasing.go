@@ -260,9 +260,13 @@ func holdsAll(t *leases.Table, id proto.SessionID, named []proto.InodeID) bool {
 // grant fills in r.grants. Entries of a directory that another session has exclusive go
 // without their attributes.
 func (k *leasing) grant(t *leases.Table, r *request) {
-	g := &pb.Grants{Recalls: t.Sent(r.id())}
+	var g *pb.Grants
 	add := func(ino proto.InodeID, mode leases.Mode) {
-		switch t.Grant(r.id(), ino, mode) {
+		got := t.Grant(r.id(), ino, mode)
+		if g == nil && got != leases.None {
+			g = &pb.Grants{Recalls: t.Sent(r.id())}
+		}
+		switch got {
 		case leases.Shared:
 			g.Shared = append(g.Shared, uint64(ino))
 		case leases.Exclusive:
@@ -283,9 +287,7 @@ func (k *leasing) grant(t *leases.Table, r *request) {
 			e.Attr = nil
 		}
 	}
-	if r.grants = g; len(g.Shared)+len(g.Exclusive) == 0 {
-		r.grants = nil
-	}
+	r.grants = g
 }
 
 // attest runs look, which reads what the answer to a change says, and names it to be

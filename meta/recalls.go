@@ -1,8 +1,6 @@
 package meta
 
 import (
-	"time"
-
 	"github.com/distrifs/distrifs/meta/leases"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
@@ -55,27 +53,24 @@ func (k *leasing) forget(inodes []proto.InodeID) {
 }
 
 // overdue lists the sessions that owe answers and whose leases have run out (L8).
-func (k *leasing) overdue() []*session {
-	return k.owing(func(one *session, _ time.Time, now time.Time) bool { return now.Sub(one.alive) >= k.period })
-}
-
-// stubborn lists the sessions that have owed an answer for too long.
-func (k *leasing) stubborn() []*session {
-	return k.owing(func(_ *session, since, now time.Time) bool { return now.Sub(since) >= maxOwing })
-}
-
-func (k *leasing) owing(which func(one *session, since, now time.Time) bool) (list []*session) {
+func (k *leasing) overdue() (list []*session) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := k.sessions.now()
-	k.sessions.mu.RLock()
-	defer k.sessions.mu.RUnlock()
-	k.table.Owing(func(id proto.SessionID, since time.Time) {
-		if one := k.sessions.byID[id]; one != nil && which(one, since, now) {
+	for _, id := range k.table.Owing() {
+		if one := k.sessions.unheard(id, k.period); one != nil {
 			list = append(list, one)
 		}
-	})
+	}
 	return list
+}
+
+// stubborn tells whether a session has owed an answer for too long. Its keepalives are
+// not answered any more: when its leases have run out, it is ended like a silent one.
+func (k *leasing) stubborn(one *session) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	since, owes := k.table.OwesSince(one.id)
+	return owes && k.sessions.now().Sub(since) >= maxOwing
 }
 
 func (k *leasing) stats() leases.Stats {

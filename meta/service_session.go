@@ -45,6 +45,9 @@ func (m *Master) Session(stream sessionStream) error {
 				m.endSession(one, goodbye, 0, 0)
 				return nil
 			}
+			if m.leases.stubborn(one) {
+				continue
+			}
 			if !m.sessions.keepAlive(one) {
 				return sendExpired(stream)
 			}
@@ -154,6 +157,9 @@ func (m *Master) greet(stream sessionStream, requests <-chan *pb.SessionRequest,
 	if one == nil {
 		return nil, sendExpired(stream)
 	}
+	if m.leases.stubborn(one) {
+		return nil, proto.E(proto.Unavailable, "resume session", sessionName(one.id), "it has kept leases that others wait for, and is about to be ended")
+	}
 	m.sessions.claim(one, hello.Open)
 	if hello.Leases {
 		m.leases.open(one, hello.Exclusive)
@@ -218,10 +224,7 @@ func (m *Master) expireSessions(ctx context.Context) {
 			m.endSession(one, "silent", m.cfg.SessionTimeout, 0)
 		}
 		for _, one := range m.leases.overdue() {
-			m.endSession(one, "silent while others wait for its leases", 0, m.leases.period)
-		}
-		for _, one := range m.leases.stubborn() {
-			m.endSession(one, "keeps leases that others wait for", 0, 0)
+			m.endSession(one, "others wait for its leases", 0, m.leases.period)
 		}
 	})
 }

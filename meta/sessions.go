@@ -29,6 +29,7 @@ type sessions struct {
 	mu    sync.RWMutex // protects all below, and what sessions say it does
 	byID  map[proto.SessionID]*session
 	opens map[proto.InodeID]uint32 // of all sessions together
+	away  int                      // sessions that are silent
 }
 
 // session is one client's presence.
@@ -65,6 +66,7 @@ func newSessions(now func() time.Time, timeout time.Duration, stored []state.Ses
 	s := &sessions{now: now, timeout: timeout, byID: map[proto.SessionID]*session{}, opens: map[proto.InodeID]uint32{}}
 	for _, info := range stored {
 		s.add(info.ID, info.Client).silent = true
+		s.away++
 	}
 	return s
 }
@@ -147,6 +149,17 @@ func (s *sessions) keepAlive(one *session) bool {
 	return s.byID[one.id] == one
 }
 
+// unheard gives a session whose keepalives have been missing for so long; nil: it is
+// alive, or gone.
+func (s *sessions) unheard(id proto.SessionID, dead time.Duration) *session {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if one := s.byID[id]; one != nil && s.now().Sub(one.alive) >= dead {
+		return one
+	}
+	return nil
+}
+
 // end forgets a session with all it has open. With a limit, only if its keepalives, or
 // any calls of it, have been missing for so long.
 func (s *sessions) end(one *session, unheard, dead time.Duration) bool {
@@ -157,6 +170,9 @@ func (s *sessions) end(one *session, unheard, dead time.Duration) bool {
 		return false
 	}
 	delete(s.byID, one.id)
+	if one.silent {
+		s.away--
+	}
 	for ino, o := range one.opens {
 		s.uncount(ino, o.count)
 	}
@@ -270,12 +286,7 @@ func (s *sessions) writable(one *session, ino proto.InodeID) bool {
 func (s *sessions) complete() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, one := range s.byID {
-		if one.silent {
-			return false
-		}
-	}
-	return true
+	return s.away == 0
 }
 
 // isOpen tells whether any session has the inode open.
@@ -308,6 +319,9 @@ func (s *sessions) attach(one *session) *feed {
 	defer s.mu.Unlock()
 	if one.feed != nil {
 		close(one.feed.replaced)
+	}
+	if one.silent && s.byID[one.id] == one {
+		s.away--
 	}
 	one.feed = newFeed()
 	one.heard, one.alive, one.silent = s.now(), s.now(), false

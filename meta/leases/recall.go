@@ -167,18 +167,26 @@ func (t *Table) placeOf(l *lease) uint32 {
 	return place
 }
 
-// Owing calls fn for every session that owes answers, with the time since when it owes
-// the oldest.
-func (t *Table) Owing(fn func(id proto.SessionID, since time.Time)) {
+// Owing lists the sessions that owe answers.
+func (t *Table) Owing() (list []proto.SessionID) {
 	for id, a := range t.accounts {
-		var oldest time.Time
-		for _, d := range a.debts {
-			if oldest.IsZero() || d.since.Before(oldest) {
-				oldest = d.since
-			}
-		}
-		if !oldest.IsZero() {
-			fn(id, oldest)
+		if len(a.debts) > 0 {
+			list = append(list, id)
 		}
 	}
+	return list
+}
+
+// OwesSince tells since when a session has owed its oldest answer; false: it owes none.
+func (t *Table) OwesSince(id proto.SessionID) (oldest time.Time, owes bool) {
+	a := t.accounts[id]
+	if a == nil {
+		return oldest, false
+	}
+	for _, d := range a.debts {
+		if !owes || d.since.Before(oldest) {
+			oldest, owes = d.since, true
+		}
+	}
+	return oldest, owes
 }

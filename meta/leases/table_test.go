@@ -240,14 +240,10 @@ func TestRecallsAreGathered(t *testing.T) {
 	if got := x.Unanswered(1); len(got) != 2 || got[0].Number != 1 {
 		t.Errorf("%d to be sent again", len(got))
 	}
-	since := 0
-	x.Owing(func(id proto.SessionID, at time.Time) {
-		since++
-		if id != 1 || at != time.Unix(100, 0) {
-			t.Errorf("%d owes since %v", id, at)
-		}
-	})
-	if since != 1 {
-		t.Errorf("%d sessions owe", since)
+	if owing := x.Owing(); len(owing) != 1 || owing[0] != 1 {
+		t.Errorf("%v owe", owing)
+	}
+	if since, owes := x.OwesSince(1); !owes || since != time.Unix(100, 0) {
+		t.Errorf("owes %v since %v", owes, since)
 	}
 }

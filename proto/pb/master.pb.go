@@ -779,8 +779,11 @@ func (x *LockTurn) GetTicket() uint64 {
 
 // Grants are leases that came with an answer. A lease covers all there is to know about
 // an inode: attributes, extended attributes, names and absent names of a directory,
-// target, chunks and data. It lasts until it is recalled or returned, the session ends,
-// or the master has not been heard of for Welcome.lease_ms.
+// target, chunks and data. It lasts until it is recalled, the session ends, or the master
+// has not been heard of for Welcome.lease_ms.
+//
+// What an answer says of an inode it grants is right as of the grant. Nothing is granted
+// of an inode whose recall has not been answered.
 type Grants struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Recalls that had been sent to the session when these were granted: a recall of the
@@ -847,6 +850,11 @@ func (x *Grants) GetExclusive() []uint64 {
 // The holder writes back what was written under them, drops what it cached, and
 // answers with Returned. Recalls that were not answered are sent again, with the same
 // number, when a session resumes.
+//
+// The answer must wait for nothing but calls about inodes that the session has exclusive,
+// which never wait for other sessions: not for calls that change what it has shared, nor
+// for Acquire, nor for their slots. A session that keeps alive but owes an answer for a
+// minute is not answered any more, and ended when its leases have run out.
 type Recall struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // 1, 2, 3, ... in a session
@@ -907,7 +915,9 @@ func (x *Recall) GetKeep() LeaseMode {
 	return LeaseMode_LEASE_NONE
 }
 
-// Returned gives leases back, in answer to a recall or of the holder's own accord.
+// Returned gives leases back, in answer to a recall or of the holder's own accord. What
+// is given back of its own accord is then recalled, since a grant of it may be under way;
+// it is the session's until that recall is answered.
 type Returned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // of the recall; 0: of its own accord
@@ -1205,7 +1215,7 @@ type AttrReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
 	Grants        *Grants                `protobuf:"bytes,2,opt,name=grants,proto3" json:"grants,omitempty"`
-	ParentChange  uint64                 `protobuf:"varint,3,opt,name=parent_change,json=parentChange,proto3" json:"parent_change,omitempty"` // Attr.change of the directory that the name is, or is not, in
+	ParentChange  uint64                 `protobuf:"varint,3,opt,name=parent_change,json=parentChange,proto3" json:"parent_change,omitempty"` // Attr.change of the directory as of which the name is, or is not, in it; 0: unknown
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1603,7 +1613,7 @@ type DirEntry struct {
 	Inode         uint64                 `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
 	Type          uint32                 `protobuf:"varint,3,opt,name=type,proto3" json:"type,omitempty"`     // S_IFMT bits of the mode
 	Cookie        uint64                 `protobuf:"varint,4,opt,name=cookie,proto3" json:"cookie,omitempty"` // 3 <= cookie < 2^63; never changes while the entry lives
-	Attr          *Attr                  `protobuf:"bytes,5,opt,name=attr,proto3" json:"attr,omitempty"`
+	Attr          *Attr                  `protobuf:"bytes,5,opt,name=attr,proto3" json:"attr,omitempty"`      // none if another session has the inode exclusive: ask for them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
