@@ -248,10 +248,20 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 // not when it is written: errors of that come with a later write, Sync, Flush
 // or Close, once per File. With O_SYNC or O_DSYNC it includes a Sync.
 func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	return f.write(ctx, p, off, f.flags&unix.O_APPEND != 0)
+}
+
+// WriteMappedAt writes what was changed through a mapping of the file: like
+// WriteAtContext, but at off with O_APPEND, too.
+func (f *File) WriteMappedAt(ctx context.Context, p []byte, off int64) (int, error) {
+	return f.write(ctx, p, off, false)
+}
+
+func (f *File) write(ctx context.Context, p []byte, off int64, appending bool) (int, error) {
 	if err := f.check("write", unix.O_RDONLY); err != nil {
 		return 0, err
 	}
-	n, err := f.ino.write(ctx, f, p, off)
+	n, err := f.ino.write(ctx, f, p, off, appending)
 	if err == nil && f.flags&(unix.O_SYNC|unix.O_DSYNC) != 0 {
 		err = f.Sync(ctx)
 	}

@@ -5,8 +5,6 @@ import (
 	"math"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
 )
@@ -18,12 +16,12 @@ const (
 
 // write takes p over into runs. It blocks while there is no memory for it. n <
 // len(p) comes with an error.
-func (i *inode) write(ctx context.Context, f *File, p []byte, off int64) (n int, err error) {
+func (i *inode) write(ctx context.Context, f *File, p []byte, off int64, appending bool) (n int, err error) {
 	if err := i.writing.acquire(ctx, "write"); err != nil {
 		return 0, err
 	}
 	defer i.writing.release()
-	if off, err = i.beginWrite(ctx, f, p, off); err != nil {
+	if off, err = i.beginWrite(ctx, f, p, off, appending); err != nil {
 		return 0, err
 	}
 	for n < len(p) {
@@ -36,8 +34,8 @@ func (i *inode) write(ctx context.Context, f *File, p []byte, off int64) (n int,
 }
 
 // beginWrite checks a write, finds its offset, and makes the gap before it zero.
-func (i *inode) beginWrite(ctx context.Context, f *File, p []byte, off int64) (int64, error) {
-	if f.flags&unix.O_APPEND != 0 {
+func (i *inode) beginWrite(ctx context.Context, f *File, p []byte, off int64, appending bool) (int64, error) {
+	if appending {
 		if err := i.refresh(ctx, i.c.CacheTTL()); err != nil {
 			return 0, err
 		}
@@ -53,7 +51,7 @@ func (i *inode) beginWrite(ctx context.Context, f *File, p []byte, off int64) (i
 	if err != nil {
 		return 0, err
 	}
-	if f.flags&unix.O_APPEND != 0 {
+	if appending {
 		off = size
 	}
 	if off < 0 {

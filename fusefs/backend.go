@@ -45,6 +45,7 @@ type file interface {
 	KeepCache() bool
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
 	WriteAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	WriteMappedAt(ctx context.Context, p []byte, off int64) (int, error)
 	Allocate(ctx context.Context, off, n int64, keepSize bool) error
 	ZeroRange(ctx context.Context, off, n int64, keepSize bool) error
 	SeekData(ctx context.Context, off int64) (int64, error)

@@ -132,11 +132,14 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 	if err := s.killPrivileges(ctx, h, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {
 		return 0, status(err)
 	}
-	off := in.Offset
-	if in.Flags&unix.O_APPEND != 0 {
+	off, write := in.Offset, h.file.WriteAtContext
+	switch {
+	case in.WriteFlags&fuse.WRITE_CACHE != 0:
+		write = h.file.WriteMappedAt // through any handle of the file
+	case in.Flags&unix.O_APPEND != 0:
 		off = h.file.Attr().Size // for a handle that became appending by fcntl
 	}
-	n, err := h.file.WriteAtContext(ctx, data, int64(off))
+	n, err := write(ctx, data, int64(off))
 	s.changes.Add(1)
 	if err == nil && in.Flags&unix.O_DSYNC&^h.flags != 0 {
 		err = h.file.Sync(ctx) // RWF_DSYNC, RWF_SYNC: the file itself was opened without

@@ -452,11 +452,15 @@ func (f *memFile) ReadAtContext(ctx context.Context, p []byte, off int64) (int, 
 }
 
 func (f *memFile) WriteAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	if f.flags&unix.O_APPEND != 0 {
+		off = int64(f.Attr().Size)
+	}
+	return f.WriteMappedAt(ctx, p, off)
+}
+
+func (f *memFile) WriteMappedAt(ctx context.Context, p []byte, off int64) (int, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	if f.flags&unix.O_APPEND != 0 {
-		off = int64(len(f.n.data))
-	}
 	if end := off + int64(len(p)); end > int64(len(f.n.data)) {
 		f.n.resize(uint64(end))
 	}

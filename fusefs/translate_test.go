@@ -315,11 +315,12 @@ func TestAppendGoesToTheEndAndTheKernelLearnsOfIt(t *testing.T) {
 		}
 		f.m.inodes[proto.InodeID(node)].resize(5) // another mount
 		f.write(fh, 3, "two", unix.O_APPEND, 0)
+		f.write(fh, 1, "N", 0, fuse.WRITE_CACHE) // through a mapping
 		_, later := f.create("plain", unix.O_RDWR)
 		f.write(later, 0, "1234", 0, 0)
 		f.write(later, 0, "56", unix.O_APPEND, 0) // O_APPEND set by fcntl
 		synctest.Wait()
-		if got := string(f.m.inodes[proto.InodeID(node)].data); got != "one\x00\x00two" {
+		if got := string(f.m.inodes[proto.InodeID(node)].data); got != "oNe\x00\x00two" {
 			t.Errorf("the file is %q", got)
 		}
 		if got := string(f.files.open[later].file.(*memFile).n.data); got != "123456" {
