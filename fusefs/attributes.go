@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/distrifs/distrifs/client"
+	"github.com/distrifs/distrifs/proto"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +35,25 @@ func (s *fileSystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fu
 	if _, ok := in.GetFh(); ok {
 		cred = privileged // ftruncate: the descriptor is open for writing, whatever the mode says now
 	}
+	if in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == 0 {
+		return s.chownNothing(ctx, ino, out)
+	}
 	attr, err := s.backend.SetAttr(ctx, cred, ino, set)
+	s.changes.Add(1)
+	if err != nil {
+		return status(err)
+	}
+	s.fillAttrOut(out, &attr)
+	return fuse.OK
+}
+
+// chownNothing is chown with neither owner nor group, the only call that sets nothing.
+// It takes the set-id bits of a file all the same, whoever calls.
+func (s *fileSystem) chownNothing(ctx *call, ino proto.InodeID, out *fuse.AttrOut) fuse.Status {
+	attr, err := s.backend.GetAttr(ctx, ino)
+	if err == nil && attr.Mode&unix.S_IFMT == unix.S_IFREG {
+		attr, err = s.backend.SetAttr(ctx, privileged, ino, client.SetAttr{DropSetIDs: true})
+	}
 	s.changes.Add(1)
 	if err != nil {
 		return status(err)
