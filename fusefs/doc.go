@@ -36,7 +36,7 @@
 //
 // # Locks
 //
-// handleTable.mu, dirHandle.mu, lockOwners.mu, call.mu, notifier.mu and groupCache.mu are leaves:
+// handleTable.mu, dirHandle.mu, lockOwners.mu, call.mu, notifier.mu, releasing.mu and groupCache.mu are leaves:
 // none is held while another is taken. Only dirHandle.mu is held during a call to
 // the client, so that a directory handle is read by one request at a time.
 //

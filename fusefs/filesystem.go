@@ -34,6 +34,8 @@ type fileSystem struct {
 	told   toldTable
 	plain  plainTable
 
+	unlocks releasing
+
 	// capabilitySets counts how often this mount set the capabilities of a file.
 	capabilitySets atomic.Uint64
 

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/client"
+	"github.com/distrifs/distrifs/proto"
 )
 
 // The kernel names the owner of a lock by a number: the table of open files, which is
@@ -112,7 +113,11 @@ func (s *fileSystem) setLock(ctx *call, in *fuse.LkIn, wait bool) fuse.Status {
 	if !l.Flock {
 		h.lockers.add(l.Owner)
 	}
+	before := s.unlocks.done()
 	same, err := h.file.SetLock(ctx, l, wait)
+	if proto.KindOf(err) == proto.Conflict && s.unlocks.since(before, in.NodeId) {
+		same, err = h.file.SetLock(ctx, l, wait)
+	}
 	if err != nil || l.Mode == client.LockNone {
 		return status(err)
 	}
@@ -141,6 +146,8 @@ func (s *fileSystem) unlock(ctx context.Context, h *fileHandle, owner uint64, fl
 
 // unlockReleased takes off what belongs to an open file that is no more.
 func (s *fileSystem) unlockReleased(h *fileHandle, in *fuse.ReleaseIn) {
+	s.unlocks.begin(in.NodeId)
+	defer s.unlocks.end(in.NodeId)
 	if in.ReleaseFlags&fuse.FUSE_RELEASE_FLOCK_UNLOCK != 0 {
 		s.unlock(context.Background(), h, in.LockOwner, true)
 	}
