@@ -97,7 +97,11 @@ func (s *session) copy(ctx context.Context, id proto.ChunkID, order *pb.CopyChun
 			continue
 		}
 		from := pipeline.Hop{Node: proto.NodeID(source.Node), Address: source.Address}
+		pace := newPace(order.Rate)
 		err := s.store.Copy(ctx, id, version, func(ctx context.Context, off uint64, dst []byte) (int, error) {
+			if !pace.wait(ctx, len(dst)) {
+				return 0, proto.E(proto.Unavailable, "copy", fmt.Sprintf("chunk %v", id), "the chunkserver stops")
+			}
 			return s.read(ctx, pipeline.ReadRequest{Chunk: m.cluster.ChunkUUID(id), Version: version, Offset: off, From: from}, dst)
 		})
 		if err == nil {

@@ -352,7 +352,7 @@ func TestLocationOfADeadMember(t *testing.T) {
 }
 
 func TestRepair(t *testing.T) {
-	inCluster(t, 4, Config{}, func(c *cluster) {
+	inCluster(t, 4, Config{RepairDelay: 10 * time.Second}, func(c *cluster) {
 		one := c.connect(&pb.Hello{})
 		defer one.vanish()
 		f := one.file("f")

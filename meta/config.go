@@ -1,7 +1,9 @@
 package meta
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/distrifs/distrifs/internal/disk"
@@ -29,13 +31,19 @@ type Config struct {
 	Heartbeat    time.Duration // how often chunkservers send one; default 3 s
 	Report       time.Duration // how often they send a block report; default 30 s
 	DeadAfter    time.Duration // silence after which a chunkserver is dead; default 10 s
-	RepairDelay  time.Duration // from death to the first copy; default 10 s
+	RepairDelay  time.Duration // from death to the first copy; default none
 	RepairEvery  time.Duration // between looks for chunks to repair; default 1 s
 	SafeMode     time.Duration // the longest wait for reports after a start; default 60 s
 	Quiet        time.Duration // a chunk written within is not repaired yet; default 5 s
 	Grace        time.Duration // life of an assigned chunk of a file nobody has open; default 60 s
 	OrderTimeout time.Duration // for a chunkserver to set a version or delete; default 5 s
 	CopyTimeout  time.Duration // for a chunkserver to copy a chunk; default 5 min
+
+	RepairRate    uint64 // bytes a second that copies read and write at one chunkserver; 0: unlimited
+	RepairStreams int    // copies that one chunkserver takes part in at a time; default 4
+
+	// Dial connects to a chunkserver, to learn whether its process is gone; default: TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 
 	CheckpointEvery time.Duration // default: the log's
 	CheckpointBytes int64         // bytes of log; default: the log's
@@ -57,13 +65,20 @@ func (c *Config) setDefaults() error {
 	set(&c.Heartbeat, 3*time.Second)
 	set(&c.Report, 30*time.Second)
 	set(&c.DeadAfter, 10*time.Second)
-	set(&c.RepairDelay, 10*time.Second)
 	set(&c.RepairEvery, time.Second)
 	set(&c.SafeMode, 60*time.Second)
 	set(&c.Quiet, 5*time.Second)
 	set(&c.Grace, 60*time.Second)
 	set(&c.OrderTimeout, 5*time.Second)
 	set(&c.CopyTimeout, 5*time.Minute)
+	if c.RepairStreams == 0 {
+		c.RepairStreams = 4
+	}
+	if c.Dial == nil {
+		c.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+	}
 	if c.FS == nil {
 		c.FS = disk.OS
 	}
@@ -89,6 +104,8 @@ func (c *Config) check() error {
 		return invalid("min-replicas must not be more than replicas")
 	case c.LeaseTime != 0 && c.LeaseTime < 100*time.Millisecond:
 		return invalid("the lease time must be 100ms or more, or 0 for no leases")
+	case c.RepairStreams < 0 || c.RepairDelay < 0:
+		return invalid("repair-streams and repair-delay must not be negative")
 	case c.SessionTimeout < time.Second || c.DeadAfter < c.Heartbeat || c.Heartbeat < 10*time.Millisecond:
 		return invalid("the session time-out must be 1s or more, dead-after not less than a heartbeat")
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +37,8 @@ type cluster struct {
 
 	mu         sync.Mutex
 	transcript []string
+	copying    map[uint32]int // copies under way that a chunkserver takes part in
+	most       int            // of them, ever, at one chunkserver
 }
 
 // inCluster runs a test with a new cluster of n chunkservers in fake time.
@@ -59,7 +62,7 @@ func inCluster(t *testing.T, n int, cfg Config, test func(c *cluster)) {
 
 func (c *cluster) start() {
 	c.t.Helper()
-	c.cfg.FS = c.disk
+	c.cfg.FS, c.cfg.Dial = c.disk, c.dialNode
 	master, err := Open(c.cfg)
 	if err != nil {
 		c.t.Fatal(err)
@@ -104,6 +107,36 @@ func (c *cluster) crash(seed uint64) {
 		n.start()
 	}
 	synctest.Wait()
+}
+
+// copies counts a copy between chunkservers until done.
+func (c *cluster) copies(nodes ...uint32) (done func()) {
+	count := func(by int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.copying == nil {
+			c.copying = map[uint32]int{}
+		}
+		for _, n := range nodes {
+			c.copying[n] += by
+			c.most = max(c.most, c.copying[n])
+		}
+	}
+	count(1)
+	return func() { count(-1) }
+}
+
+// dialNode finds that a chunkserver's port refuses, or that its host is silent.
+func (c *cluster) dialNode(_ context.Context, address string) (net.Conn, error) {
+	for _, n := range c.nodes {
+		n.mu.Lock()
+		refuses := n.address == address && n.refuses
+		n.mu.Unlock()
+		if refuses {
+			return nil, syscall.ECONNREFUSED
+		}
+	}
+	return nil, context.DeadlineExceeded
 }
 
 func (c *cluster) note(format string, args ...any) {
@@ -151,6 +184,7 @@ type fakeNode struct {
 	free        uint64
 	refuse      func(*pb.NodeCommand) proto.Kind // of orders; nil: none
 	deaf        bool                             // orders are not answered
+	refuses     bool                             // nobody listens at its port
 	copying     time.Duration                    // how long a copy takes
 
 	wake   chan struct{}
@@ -236,15 +270,21 @@ func (n *fakeNode) live(ctx context.Context) {
 		return
 	}
 	received := make(chan struct{})
+	var copiers sync.WaitGroup
 	go func() {
 		defer close(received)
+		defer copiers.Wait()
 		defer cancel()
 		for {
 			command, err := stream.Recv()
 			if err != nil {
 				return
 			}
-			n.obey(command)
+			if command.GetCopy() != nil {
+				copiers.Go(func() { n.obey(ctx, command) })
+			} else {
+				n.obey(ctx, command)
+			}
 		}
 	}()
 	n.report(ctx, service)
@@ -313,14 +353,22 @@ func (n *fakeNode) report(ctx context.Context, service pb.DataNodesClient) {
 }
 
 // obey carries an order out as a chunkserver does.
-func (n *fakeNode) obey(command *pb.NodeCommand) {
+func (n *fakeNode) obey(ctx context.Context, command *pb.NodeCommand) {
 	n.mu.Lock()
 	copying := n.copying
 	n.mu.Unlock()
 	var copied *pb.ReplicaState
-	if command.GetCopy() != nil {
-		time.Sleep(copying)
-		copied = n.c.source(command.GetCopy())
+	if order := command.GetCopy(); order != nil {
+		done := n.c.copies(n.id, order.Sources[0].Node)
+		select {
+		case <-time.After(copying):
+		case <-ctx.Done():
+		}
+		done()
+		if ctx.Err() != nil {
+			return
+		}
+		copied = n.c.source(order)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -42,6 +42,7 @@ type Master struct {
 	work     chunkWork
 	blames   blames
 	deletes  *deletes
+	repairs  *repairs
 	writers  writers
 	safe     safeMode
 	census   census
@@ -78,7 +79,7 @@ func Open(cfg Config) (*Master, error) {
 	}
 	m := &Master{
 		cfg: cfg, log: cfg.Logger, machine: machine, group: group, started: cfg.Now(),
-		kick: make(chan struct{}, 1), deletes: newDeletes(),
+		kick: make(chan struct{}, 1), deletes: newDeletes(), repairs: newRepairs(cfg.RepairStreams),
 	}
 	m.stopping, m.stop = context.WithCancel(context.Background())
 	if err := m.begin(); err != nil {
@@ -90,6 +91,7 @@ func Open(cfg Config) (*Master, error) {
 	m.run(m.reapOrphans)
 	m.run(m.watchNodes)
 	m.run(m.repair)
+	m.run(m.removeExtras)
 	m.run(m.deleteReplicas)
 	return m, nil
 }

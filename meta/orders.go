@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -31,11 +32,16 @@ func (m *Master) setVersion(ctx context.Context, node proto.NodeID, c state.Chun
 
 // copyTo has a member fetch the chunk from others of its chain.
 func (m *Master) copyTo(ctx context.Context, node proto.NodeID, c state.Chunk, sources []proto.NodeID) error {
-	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version)}
-	for _, source := range sources {
-		command.Sources = append(command.Sources, &pb.Replica{Node: uint32(source), Address: m.nodes.Address(source)})
-	}
+	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version), Sources: m.sources(sources)}
 	return m.order(ctx, m.cfg.CopyTimeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_Copy{Copy: command}})
+}
+
+// sources says where a copy can be made from.
+func (m *Master) sources(nodes []proto.NodeID) (list []*pb.Replica) {
+	for _, node := range nodes {
+		list = append(list, &pb.Replica{Node: uint32(node), Address: m.nodes.Address(node)})
+	}
+	return list
 }
 
 // deleteFrom has a chunkserver remove a replica of at most a version.
@@ -69,7 +75,11 @@ func (m *Master) changeChain(c state.Chunk, chain []proto.NodeID, why string) (s
 		return c, &proto.Error{Kind: proto.KindOf(err), Op: "change chain", Subject: chunkName(c), Err: err}
 	}
 	next := result.Chunks[0]
-	m.log.Info("chain changed", "chunk", c.ID, "version", next.Version, "from", c.Chain, "to", chain, "why", why)
+	level := slog.LevelInfo
+	if why == "repair" { // the loop tells how many
+		level = slog.LevelDebug
+	}
+	m.log.Log(context.Background(), level, "chain changed", "chunk", c.ID, "version", next.Version, "from", c.Chain, "to", chain, "why", why)
 	return next, nil
 }
 
@@ -107,5 +117,8 @@ func (m *Master) fence(ctx context.Context, c state.Chunk, survivors []proto.Nod
 
 func (m *Master) members(c state.Chunk) []registry.Member { return m.nodes.Members(c) }
 
-// giveUp is the silence after which a chunkserver's replicas are replaced.
-func (m *Master) giveUp() time.Duration { return m.cfg.DeadAfter + m.cfg.RepairDelay }
+// giveUp is the silence after which nothing is expected of a chunkserver any more: where
+// no good replica is left, the next best is taken. Where one is, repair begins sooner.
+func (m *Master) giveUp() time.Duration {
+	return m.cfg.DeadAfter + max(m.cfg.DeadAfter, m.cfg.RepairDelay)
+}

@@ -132,6 +132,11 @@ const scanPiece = 1 << 14
 // eachChunk calls fn for the live chunks in order of slots until it answers false.
 // Changes may come in between; fn must not block.
 func (m *Master) eachChunk(fn func(state.Chunk) bool) {
+	m.eachChunkIn(func(_ *state.State, c state.Chunk) bool { return fn(c) })
+}
+
+// eachChunkIn is eachChunk for those who look at more of the state than the chunk.
+func (m *Master) eachChunkIn(fn func(*state.State, state.Chunk) bool) {
 	for from, more := uint32(1), true; more && m.stopping.Err() == nil; {
 		more = false
 		count := 0
@@ -142,7 +147,7 @@ func (m *Master) eachChunk(fn func(state.Chunk) bool) {
 					return false
 				}
 				count++
-				return fn(c)
+				return fn(st, c)
 			})
 		})
 	}

@@ -1,19 +1,21 @@
 package meta
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/distrifs/distrifs/meta/registry"
 	"github.com/distrifs/distrifs/meta/state"
 	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
 )
 
-// Repair brings committed chunks back to their number of good replicas. A round looks
-// at every chunk and works on the neediest, a few at a time:
+// Repair brings committed chunks back to their number of good replicas. A look at all
+// chunks finds those that can be helped, and queues the neediest; work on one of them is:
 //
 //  1. a member that is behind is brought forward (SetVersion), and the last resort is
 //     told that its bytes stand; neither waits for the end of safe mode, for nobody can
@@ -21,14 +23,21 @@ import (
 //  2. otherwise the next version, with the good members and new ones, goes into the
 //     log; the good ones are fenced at it, and the new ones copy from them (L1)
 //
+// A chunkserver takes part in RepairStreams copies at a time, as the source or the
+// target, each at its share of RepairRate; the least busy are chosen. So a repair never
+// takes more than that from the requests of users.
+//
 // From the fence until the new member has confirmed, the chunk's location lacks an
 // address for it: readers go to the others, writers wait. A copy that fails leaves a
-// member without a replica, which the next round sees.
+// member without a replica, which the next look sees.
 const (
-	maxRepairs  = 8       // chunks worked on at a time
-	repairRound = 1 << 10 // chunks of a round
-	// restShare is how much longer than a round the pause before the next one is.
+	maxRepairs  = 64      // chunks worked on at a time
+	repairRound = 1 << 10 // chunks queued by a look
+	// restShare is how much longer than a look the pause before the next one is.
 	restShare = 4
+	// allBusy is how many chunks in a row find no free chunkserver before the rest of
+	// the queue is left for later.
+	allBusy = 64
 )
 
 // wakeRepair has the repair loop look at once.
@@ -39,122 +48,225 @@ func (m *Master) wakeRepair() {
 	}
 }
 
-// repair is the loop.
+// repair is the loop. Work that it began has ended when it returns.
 func (m *Master) repair(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	ticker := time.NewTicker(m.cfg.RepairEvery)
+	defer ticker.Stop()
 	var rest time.Time
-	every(ctx, m.cfg.RepairEvery, m.kick, func() {
-		if m.cfg.Now().Before(rest) {
+	late := false // a look was asked for and did not happen
+	for {
+		look := false
+		select {
+		case <-ctx.Done():
 			return
+		case <-ticker.C:
+			look = true
+			m.tellRepairs()
+		case <-m.kick:
+			look = true
+		case <-m.repairs.finished:
 		}
-		began := m.cfg.Now()
-		m.repairAll(ctx, m.needy())
-		if !m.inSafeMode() {
-			m.removeExtra(ctx)
+		if look || late {
+			began := m.cfg.Now()
+			if late = began.Before(rest); !late {
+				m.repairs.found(m.needy())
+				ended := m.cfg.Now()
+				rest = ended.Add(restShare * ended.Sub(began))
+			}
 		}
-		ended := m.cfg.Now()
-		rest = ended.Add(min(restShare*ended.Sub(began), time.Minute))
-	})
+		m.dispatch(ctx, &group)
+	}
 }
 
-// need is a chunk that lacks replicas.
-type need struct {
-	chunk proto.ChunkID
-	good  int
+// tellRepairs keeps the log to one line for what was repaired since the last.
+func (m *Master) tellRepairs() {
+	if chunks, waiting := m.repairs.news(); chunks > 0 {
+		m.log.Info("chunks repaired", "chunks", chunks, "waiting", waiting)
+	}
 }
 
-// needy lists the chunks that can be helped now, those with the fewest good replicas
-// first. What was written a moment ago is left for later.
-func (m *Master) needy() []need {
-	var list []need
+// needy lists chunks that can be helped now, those with the fewest good replicas
+// first, and counts all there are. What was written a moment ago is left for later.
+func (m *Master) needy() (list []need, total, bytes uint64) {
+	var byGood [maxReplicas][]need
 	mayCopy := !m.inSafeMode()
-	m.eachChunk(func(c state.Chunk) bool {
+	m.eachChunkIn(func(st *state.State, c state.Chunk) bool {
 		good := m.nodes.Good(c)
-		if !c.Committed || good >= int(m.cluster.Replicas) {
+		if !c.Committed || good >= int(m.cluster.Replicas) || m.repairs.working(c.ID) {
 			return true
 		}
 		p := m.plan(c)
-		if len(p.forward) > 0 || mayCopy && p.needed() && !m.nodes.Recent(c.ID) {
-			list = append(list, need{c.ID, good})
+		if len(p.forward) == 0 && (!mayCopy || !p.needed() || m.nodes.Recent(c.ID)) {
+			return true
 		}
-		return len(list) < 64*repairRound
+		n := need{c.ID, good, lengthOf(st, c, m.cluster.ChunkSize)}
+		total, bytes = total+1, bytes+n.bytes
+		if len(byGood[good]) < repairRound {
+			byGood[good] = append(byGood[good], n)
+		}
+		return true
 	})
-	slices.SortStableFunc(list, func(a, b need) int { return cmp.Compare(a.good, b.good) })
-	return list[:min(len(list), repairRound)]
+	for _, some := range byGood {
+		list = append(list, some...)
+	}
+	return list[:min(len(list), repairRound)], total, bytes
 }
 
-// plan is planRepair, less the replicas that no chunkserver could take.
+// plan is planRepair, less what no chunkserver could take, and less what comes back
+// from maintenance.
 func (m *Master) plan(c state.Chunk) repairPlan {
-	p := planRepair(c, m.members(c), m.giveUp(), int(m.cluster.Replicas), int(m.cluster.MinReplicas))
+	members := m.members(c)
+	p := m.planAsSoonAs(c, members)
+	if len(p.forward) > 0 {
+		return p
+	}
+	again := slices.DeleteFunc(slices.Clone(p.again), func(node proto.NodeID) bool { return !m.nodes.Roomy(node) })
+	p.want += len(p.again) - len(again) // where a replica was lost and none fits, another server takes it
+	p.again = again
 	if p.want > 0 {
 		p.want = min(p.want, m.nodes.Others(c.Chain))
 	}
 	return p
 }
 
-func (m *Master) repairAll(ctx context.Context, list []need) {
-	room := make(chan struct{}, maxRepairs)
-	var group sync.WaitGroup
-	for _, n := range list {
-		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
+// planAsSoonAs is planRepair with the patience that the chunk allows. While there is a
+// good replica to copy from, too many copies are the worst that can come of haste: who
+// is dead is replaced at once. Where there is none, who comes back may be the last that has
+// the bytes, so nobody is given up early. Who is in maintenance is waited for.
+func (m *Master) planAsSoonAs(c state.Chunk, members []registry.Member) repairPlan {
+	patience := m.giveUp()
+	if slices.ContainsFunc(members, func(member registry.Member) bool { return member.Good(c.Version) }) {
+		patience = m.cfg.DeadAfter + m.cfg.RepairDelay
+		for i, member := range members {
+			if member.Gone >= m.cfg.RepairDelay {
+				members[i].Silence = patience
+			}
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() {
-			defer func() { <-room }()
-			m.repairOne(ctx, n.chunk)
-		})
 	}
-	group.Wait()
+	if onlyMaintenance(judge(c, members, patience), members) {
+		return repairPlan{}
+	}
+	return planRepair(c, members, patience, int(m.cluster.Replicas), int(m.cluster.MinReplicas))
 }
 
-// repairOne works on one chunk, unless a writer's report is being worked on.
-func (m *Master) repairOne(ctx context.Context, id proto.ChunkID) {
-	done, ok := m.work.try(id)
+// onlyMaintenance tells whether a chunk lacks nothing but members in maintenance.
+func onlyMaintenance(standings []standing, members []registry.Member) bool {
+	absent := 0
+	for i, s := range standings {
+		switch {
+		case s == good:
+		case s == pending && members[i].Maintenance:
+			absent++
+		default:
+			return false
+		}
+	}
+	return absent > 0
+}
+
+// dispatch begins work on chunks of the queue as long as there are free chunkservers.
+func (m *Master) dispatch(ctx context.Context, group *sync.WaitGroup) {
+	queue, room := m.repairs.queue()
+	skipped := 0
+	for _, n := range queue {
+		if room == 0 || skipped == allBusy || ctx.Err() != nil {
+			return
+		}
+		begun, free := m.beginRepair(ctx, n, group)
+		switch {
+		case begun:
+			room, skipped = room-1, 0
+		case free:
+			m.repairs.skip(n)
+		default:
+			skipped++
+		}
+	}
+}
+
+// beginRepair begins work on one chunk in the background, unless there is none, or a
+// writer's report is being worked on (free), or everybody it takes is busy.
+func (m *Master) beginRepair(ctx context.Context, n need, group *sync.WaitGroup) (begun, free bool) {
+	done, ok := m.work.try(n.chunk)
 	if !ok {
-		return
+		return false, true
 	}
-	defer done()
-	c, ok := m.machine.chunk(id)
-	if !ok || !c.Committed {
-		return
+	c, ok := m.machine.chunk(n.chunk)
+	var p repairPlan
+	if ok && c.Committed {
+		p = m.plan(c)
 	}
-	p := m.plan(c)
 	switch {
 	case len(p.forward) > 0:
-		m.fence(ctx, c, p.forward, false)
-	case p.needed() && !m.inSafeMode():
-		m.addReplicas(ctx, c, p)
+		m.inBackground(group, n, nil, done, func() uint64 { m.fence(ctx, c, p.forward, false); return 0 })
+		return true, true
+	case !p.needed() || m.inSafeMode():
+		done()
+		return false, true
 	}
+	targets := m.repairTargets(c, p)
+	p.sources = m.repairs.byLoad(p.sources)
+	if len(targets) == 0 || m.repairs.isBusy(p.sources[0]) {
+		done()
+		return false, false
+	}
+	nodes := append([]proto.NodeID{p.sources[0]}, targets...)
+	m.inBackground(group, n, nodes, done, func() uint64 {
+		return n.bytes * uint64(m.addReplicas(ctx, c, p, targets))
+	})
+	return true, true
 }
 
-// addReplicas is step 2.
-func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan) {
-	targets := p.again
+// inBackground runs work that answers how many bytes it copied.
+func (m *Master) inBackground(group *sync.WaitGroup, n need, nodes []proto.NodeID, done func(), work func() uint64) {
+	m.repairs.begin(n, nodes)
+	group.Go(func() {
+		copied := work()
+		done()
+		m.repairs.end(n, nodes, copied, m.cfg.Now())
+	})
+}
+
+// repairTargets chooses who copies the chunk, of those that are not busy.
+func (m *Master) repairTargets(c state.Chunk, p repairPlan) []proto.NodeID {
+	targets := slices.DeleteFunc(slices.Clone(p.again), m.repairs.isBusy)
 	if p.want > 0 {
-		more, err := m.nodes.Place(p.want, 0, c.Chain...)
-		if err != nil {
-			m.log.Warn("no place for another replica", "chunk", c.ID, "error", err)
-		}
-		targets = slices.Concat(targets, more)
+		targets = append(targets, m.nodes.PlaceBeside(p.want, c.Chain, m.repairs.isBusy)...)
 	}
+	return targets
+}
+
+// addReplicas is step 2. It answers how many copies were made.
+func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan, targets []proto.NodeID) (copies int) {
 	targets = slices.DeleteFunc(targets, func(node proto.NodeID) bool { return !m.clear(ctx, c, node) })
 	chain := slices.Concat(p.keep, targets)
 	if len(targets) == 0 || len(chain) < int(m.cluster.MinReplicas) {
-		return
+		return 0
 	}
 	next, err := m.changeChain(c, chain, "repair")
 	if err != nil {
 		m.log.Warn("repair", "error", err)
-		return
+		return 0
 	}
 	if failed := m.fence(ctx, next, p.sources, false); len(failed) > 0 {
-		return
+		return 0
 	}
-	failed := m.onEach(targets, "copy", next, func(node proto.NodeID) error { return m.copyTo(ctx, node, next, p.sources) })
-	m.log.Info("chunk repaired", "chunk", c.ID, "version", next.Version, "chain", next.Chain, "copied_to", targets, "failed", failed)
+	failed := m.onEach(targets, "copy", next, func(node proto.NodeID) error { return m.repairCopy(ctx, node, next, p.sources) })
+	m.log.Debug("chunk repaired", "chunk", c.ID, "version", next.Version, "chain", next.Chain, "copied_to", targets, "failed", failed)
+	return len(targets) - len(failed)
+}
+
+// repairCopy has a member fetch the chunk at its share of the repair rate.
+func (m *Master) repairCopy(ctx context.Context, node proto.NodeID, c state.Chunk, sources []proto.NodeID) error {
+	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version), Sources: m.sources(sources)}
+	timeout := m.cfg.CopyTimeout
+	if m.cfg.RepairRate > 0 {
+		command.Rate = max(1, m.cfg.RepairRate/uint64(m.cfg.RepairStreams))
+		timeout += time.Duration(m.cluster.ChunkSize/command.Rate) * 2 * time.Second
+	}
+	return m.order(ctx, timeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_Copy{Copy: command}})
 }
 
 // clear removes a stale replica from a chunkserver before the chunk is copied to it;
@@ -174,25 +286,41 @@ func (m *Master) clear(ctx context.Context, c state.Chunk, node proto.NodeID) bo
 	return true
 }
 
-// maxExtra is how many replicas a round removes.
-const maxExtra = 256
+const (
+	maxExtra    = 1 << 10 // replicas that a round removes
+	extraAtOnce = 32
+)
 
-// removeExtra removes replicas from chunkservers that are not in the chain of a chunk
-// which has all it needs: what a repair or a returned server has left behind.
-func (m *Master) removeExtra(ctx context.Context) {
-	var extra []registry.Stray
+// removeExtras is the loop that removes replicas from chunkservers that are not in the
+// chain of a chunk which has all it needs: what a repair or a returned server has left
+// behind.
+func (m *Master) removeExtras(ctx context.Context) {
+	every(ctx, m.cfg.RepairEvery, nil, func() {
+		if m.inSafeMode() {
+			return
+		}
+		var group errgroup.Group
+		group.SetLimit(extraAtOnce)
+		for _, s := range m.extras() {
+			group.Go(func() error {
+				if ctx.Err() == nil {
+					m.removeOneExtra(ctx, s)
+				}
+				return nil
+			})
+		}
+		_ = group.Wait() // each has told the log
+	})
+}
+
+func (m *Master) extras() (extra []registry.Stray) {
 	m.machine.read(func(st *state.State) {
 		extra = m.nodes.Strays(maxExtra, func(s registry.Stray) bool {
 			c, ok := st.Chunk(s.Chunk)
 			return ok && s.Alive && s.Replica.Version <= c.Version && !slices.Contains(c.Chain, s.Node)
 		})
 	})
-	for _, s := range extra {
-		if ctx.Err() != nil {
-			return
-		}
-		m.removeOneExtra(ctx, s)
-	}
+	return extra
 }
 
 func (m *Master) removeOneExtra(ctx context.Context, s registry.Stray) {
@@ -209,7 +337,7 @@ func (m *Master) removeOneExtra(ctx context.Context, s registry.Stray) {
 		m.log.Warn("delete extra replica", "chunk", c.ID, "node", s.Node, "error", err)
 		return
 	}
-	m.log.Info("extra replica removed", "chunk", c.ID, "node", s.Node, "version", s.Replica.Version)
+	m.log.Debug("extra replica removed", "chunk", c.ID, "node", s.Node, "version", s.Replica.Version)
 }
 
 // watchNodes declares chunkservers dead.
@@ -217,6 +345,7 @@ func (m *Master) watchNodes(ctx context.Context) {
 	every(ctx, min(time.Second, m.cfg.DeadAfter/4), nil, func() {
 		for _, id := range m.nodes.Tick() {
 			m.log.Warn("chunkserver is dead", "node", id, "silent", m.cfg.DeadAfter)
+			m.wakeRepair()
 		}
 	})
 }

@@ -112,8 +112,11 @@ func (m *Master) Heartbeat(stream heartbeatStream) error {
 		again := &pb.NodeCommand{Epoch: uint64(m.cluster.Epoch), Command: &pb.NodeCommand_Register{Register: &pb.RegisterAgain{}}}
 		return stream.Send(again)
 	}
-	defer m.nodes.Disconnect(node, connection)
-	return m.converse(stream, connection, first, requests, broken)
+	err = m.converse(stream, connection, first, requests, broken)
+	if m.nodes.Disconnect(node, connection) && m.stopping.Err() == nil {
+		m.run(func(ctx context.Context) { m.buryIfGone(ctx, node, first.Incarnation) })
+	}
+	return err
 }
 
 // converse takes heartbeats in and sends commands until the stream ends.

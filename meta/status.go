@@ -24,6 +24,7 @@ func (m *Master) Status(context.Context, *pb.StatusRequest) (*pb.StatusReply, er
 		Chunks: m.countChunks(stats), TotalBytes: total, FreeBytes: free,
 		Replicas: m.cluster.Replicas, MinReplicas: m.cluster.MinReplicas, ChunkSize: m.cluster.ChunkSize,
 		Sessions: m.sessions.status(), SafeMode: m.inSafeMode(),
+		Repair: m.repairs.status(m.cfg.Now(), m.cfg.RepairRate),
 	}
 	leases := m.leases.stats()
 	reply.Leases, reply.Claims, reply.Recalls = uint64(leases.Held), uint64(leases.Waiting), leases.Recalls

@@ -39,6 +39,8 @@ type options struct {
 	lease     time.Duration
 	dead      time.Duration
 	delay     time.Duration
+	rate      *cli.Size
+	streams   int
 	every     time.Duration
 	bytes     *cli.Size
 	logging   *cli.Logging
@@ -58,7 +60,9 @@ func command() *cli.Command {
 	o.flags.DurationVar(&o.session, "session-timeout", 30*time.Second, "silence after which a client's session ends")
 	o.flags.DurationVar(&o.lease, "lease-time", 10*time.Second, "how long a client that is silent may rely on what it has cached, and others wait for it; at most the session time-out; 0: clients cache for a second, without leases")
 	o.flags.DurationVar(&o.dead, "dead-after", 10*time.Second, "silence after which a chunkserver is dead")
-	o.flags.DurationVar(&o.delay, "repair-delay", 10*time.Second, "time from a chunkserver's death to the first copy of what it had")
+	o.flags.DurationVar(&o.delay, "repair-delay", 0, "time from a chunkserver's death to the first copy of what it had")
+	o.rate = cmd.SizeFlag("repair-rate", 128<<20, "bytes a second that copies for repair take at one chunkserver at most; 0: no limit")
+	o.flags.IntVar(&o.streams, "repair-streams", 4, "copies for repair that one chunkserver takes part in at a time")
 	o.flags.DurationVar(&o.every, "checkpoint-every", 10*time.Minute, "longest time between checkpoints")
 	o.bytes = cmd.SizeFlag("checkpoint-bytes", 256<<20, "most bytes of log between checkpoints")
 	o.logging = cli.LogFlags(o.flags)
@@ -69,6 +73,9 @@ func command() *cli.Command {
 func (o *options) run(ctx context.Context) error {
 	if o.dir == "" {
 		return cli.Usagef("--dir is missing: the folder of log and checkpoints")
+	}
+	if o.streams < 1 {
+		return cli.Usagef("--repair-streams must be positive")
 	}
 	if os.Getenv("GOGC") == "" { // GOMEMLIMIT is heeded by the runtime
 		debug.SetGCPercent(gcPercent)
@@ -98,7 +105,8 @@ func (o *options) run(ctx context.Context) error {
 func (o *options) config(log *slog.Logger) meta.Config {
 	c := meta.Config{
 		Dir: o.dir, Logger: log, Version: cli.Version(),
-		SessionTimeout: o.session, LeaseTime: o.lease, DeadAfter: o.dead, RepairDelay: o.delay, Heartbeat: min(3*time.Second, o.dead/3),
+		SessionTimeout: o.session, LeaseTime: o.lease, DeadAfter: o.dead, RepairDelay: o.delay, RepairRate: uint64(*o.rate), RepairStreams: o.streams,
+		Heartbeat:       min(3*time.Second, o.dead/3),
 		CheckpointEvery: o.every, CheckpointBytes: int64(*o.bytes),
 	}
 	if o.flags.Changed("chunk-size") {

@@ -99,6 +99,7 @@ func printStatus(w io.Writer, s *pb.StatusReply) error {
 	row("  under-replicated", "%s", flag(int(chunks.UnderReplicated), "have too few replicas"))
 	row("  missing", "%s", flag(int(chunks.Missing), "have no good replica"))
 	row("  corrupt replicas", "%s", flag(int(chunks.CorruptReplicas), "wait to be replaced"))
+	row("  repair", "%s", repairText(s.Repair))
 	row("  being written", "%s", count(chunks.Assigned))
 	row("  being deleted", "%s", count(chunks.ToDelete))
 	if err := head.Flush(); err != nil {
@@ -137,6 +138,23 @@ func printSessions(w io.Writer, sessions []*pb.SessionStatus) error {
 		fmt.Fprintf(table, "%d\t%s\t%s\t%d\n", s.Session, printable(s.Client), ago(s.LastHeardMs), s.OpenFiles)
 	}
 	return table.Flush()
+}
+
+// repairText tells how far the copying is that gives chunks their replicas back.
+func repairText(r *pb.RepairStatus) string {
+	if r.GetWaiting()+r.GetActive() == 0 {
+		return "nothing to do"
+	}
+	limit := "no limit"
+	if r.Limit > 0 {
+		limit = fmt.Sprintf("at most %s/s for each chunkserver", humanize.IBytes(r.Limit))
+	}
+	text := fmt.Sprintf("%s chunks wait, %s are being copied, %s left, at %s/s (%s)", count(r.Waiting), count(r.Active),
+		humanize.IBytes(r.BytesLeft), humanize.IBytes(r.BytesPerSecond), limit)
+	if r.SecondsLeft > 0 {
+		text += fmt.Sprintf(", about %v to go", time.Duration(r.SecondsLeft)*time.Second)
+	}
+	return text
 }
 
 func count(n uint64) string { return humanize.Comma(int64(n)) }

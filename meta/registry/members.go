@@ -17,7 +17,10 @@ type Member struct {
 	Connected bool          // takes orders
 	Known     bool          // what Holds says is all it has
 	Silence   time.Duration // since it was last heard of; since the master's start if never
+	Gone      time.Duration // since its process is known to be gone; negative: it is not
 	Holds     Replica
+
+	Maintenance bool // its silence is expected: it is not given up
 }
 
 // Good tells whether the member holds a good replica of the version.
@@ -32,7 +35,7 @@ func (r *Registry) Members(c state.Chunk) []Member {
 	now := r.opts.Now()
 	members := make([]Member, len(c.Chain))
 	for i, id := range c.Chain {
-		members[i].Node = id
+		members[i].Node, members[i].Gone = id, -1
 		n := r.nodes[id]
 		if n == nil {
 			members[i].Silence = now.Sub(r.started)
@@ -40,7 +43,7 @@ func (r *Registry) Members(c state.Chunk) []Member {
 		}
 		members[i] = Member{
 			Node: id, Address: n.address, Alive: n.alive, Connected: n.alive && n.stream != nil,
-			Known: n.known, Silence: now.Sub(n.heard), Holds: r.holds(n, c.ID, &c),
+			Known: n.known, Silence: now.Sub(n.heard), Gone: r.gone(n, now), Holds: r.holds(n, c.ID, &c),
 		}
 	}
 	return members
@@ -113,12 +116,25 @@ func (r *Registry) Connected(id proto.NodeID) bool {
 	return n != nil && n.alive && n.stream != nil
 }
 
+// Roomy tells whether a chunkserver may be given a chunk.
+func (r *Registry) Roomy(id proto.NodeID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.nodes[id]
+	return n != nil && r.takes(n)
+}
+
+// takes tells whether a chunkserver may be given a chunk.
+func (r *Registry) takes(n *node) bool {
+	return n.alive && n.stream != nil && n.room() >= r.opts.MinRoom
+}
+
 // Others is the number of chunkservers with room, beside those in a chain.
 func (r *Registry) Others(chain []proto.NodeID) (count int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, n := range r.ordered {
-		if n.alive && n.stream != nil && n.room() >= r.opts.MinRoom && !slices.Contains(chain, n.id) {
+		if r.takes(n) && !slices.Contains(chain, n.id) {
 			count++
 		}
 	}

@@ -52,13 +52,16 @@ func (r *Registry) Connect(id proto.NodeID, incarnation uint64) (*Stream, error)
 	return n.stream, nil
 }
 
-// Disconnect ends a stream, if it still stands.
-func (r *Registry) Disconnect(id proto.NodeID, s *Stream) {
+// Disconnect ends a stream, and tells whether it still stood.
+func (r *Registry) Disconnect(id proto.NodeID, s *Stream) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := r.nodes[id]; n != nil && n.stream == s {
+	n := r.nodes[id]
+	stood := n != nil && n.stream == s
+	if stood {
 		n.close()
 	}
+	return stood
 }
 
 // close needs mu.

@@ -40,13 +40,32 @@ func (r *Registry) Place(want, least int, exclude ...proto.NodeID) ([]proto.Node
 			fmt.Sprintf("%d of %d live chunkservers have room and %d are needed; delete files or add chunkservers", len(candidates), connected, least))
 	}
 	slices.SortFunc(candidates, better)
-	return r.pick(candidates, want), nil
+	return r.pick(candidates, want, map[string]bool{}), nil
 }
 
-// pick takes the first of each host, then the first of the rest.
-func (r *Registry) pick(candidates []*node, want int) []proto.NodeID {
+// PlaceBeside chooses up to want chunkservers for further replicas of a chunk, as
+// Place does, on other hosts than those of the chain if there are any. Those that are
+// busy are not chosen.
+func (r *Registry) PlaceBeside(want int, chain []proto.NodeID, busy func(proto.NodeID) bool) []proto.NodeID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	hosts := map[string]bool{}
+	var candidates []*node
+	for _, n := range r.ordered {
+		switch {
+		case slices.Contains(chain, n.id):
+			hosts[n.host] = n.alive || hosts[n.host]
+		case r.takes(n) && !busy(n.id):
+			candidates = append(candidates, n)
+		}
+	}
+	slices.SortFunc(candidates, better)
+	return r.pick(candidates, want, hosts)
+}
+
+// pick takes the first of each host that is not in hosts, then the first of the rest.
+func (r *Registry) pick(candidates []*node, want int, hosts map[string]bool) []proto.NodeID {
 	chosen := make([]proto.NodeID, 0, want)
-	hosts := make(map[string]bool, want)
 	for _, distinct := range []bool{true, false} {
 		for _, n := range candidates {
 			if len(chosen) == want {

@@ -64,7 +64,8 @@ type node struct {
 	version     string
 	heard       time.Time // last; the master's start before the first
 	alive       bool
-	stream      *Stream // nil: none stands
+	buried      time.Time // when it was known to be dead without waiting; zero: it is not
+	stream      *Stream   // nil: none stands
 
 	// Load and space, of the last heartbeat.
 	disks  []*pb.DiskStatus
@@ -146,7 +147,28 @@ func (r *Registry) Register(who Identity, disks []*pb.DiskStatus, chunks uint64)
 	return nil
 }
 
-func (n *node) hear(now time.Time) { n.heard, n.alive = now, true }
+func (n *node) hear(now time.Time) { n.heard, n.alive, n.buried = now, true, time.Time{} }
+
+// Bury declares a chunkserver dead without waiting for missing heartbeats, unless it
+// has a stream again, or a later incarnation: its process is known to be gone.
+func (r *Registry) Bury(id proto.NodeID, incarnation uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.nodes[id]
+	if n == nil || n.stream != nil || n.incarnation != incarnation || !n.alive {
+		return false
+	}
+	n.alive, n.buried = false, r.opts.Now()
+	return true
+}
+
+// gone is how long the chunkserver's process is known to be gone; negative: it is not.
+func (r *Registry) gone(n *node, now time.Time) time.Duration {
+	if n.buried.IsZero() {
+		return -1
+	}
+	return now.Sub(n.buried)
+}
 
 // Known tells whether a chunkserver is the one of that incarnation which registered
 // with this master.

@@ -4263,6 +4263,7 @@ type StatusReply struct {
 	Leases          uint64                 `protobuf:"varint,21,opt,name=leases,proto3" json:"leases,omitempty"`                     // held by clients
 	Claims          uint64                 `protobuf:"varint,22,opt,name=claims,proto3" json:"claims,omitempty"`                     // requests that wait for leases to be given back
 	Recalls         uint64                 `protobuf:"varint,23,opt,name=recalls,proto3" json:"recalls,omitempty"`                   // sent since the start
+	Repair          *RepairStatus          `protobuf:"bytes,24,opt,name=repair,proto3" json:"repair,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -4458,6 +4459,114 @@ func (x *StatusReply) GetRecalls() uint64 {
 	return 0
 }
 
+func (x *StatusReply) GetRepair() *RepairStatus {
+	if x != nil {
+		return x.Repair
+	}
+	return nil
+}
+
+// RepairStatus tells how far the copying is that gives chunks their replicas back.
+type RepairStatus struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Waiting        uint64                 `protobuf:"varint,1,opt,name=waiting,proto3" json:"waiting,omitempty"`                                       // chunks that could be repaired and wait for their turn
+	Active         uint64                 `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`                                         // chunks being worked on
+	BytesLeft      uint64                 `protobuf:"varint,3,opt,name=bytes_left,json=bytesLeft,proto3" json:"bytes_left,omitempty"`                  // to be copied, of both
+	BytesPerSecond uint64                 `protobuf:"varint,4,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"` // copied of late
+	SecondsLeft    uint64                 `protobuf:"varint,5,opt,name=seconds_left,json=secondsLeft,proto3" json:"seconds_left,omitempty"`            // at this rate; 0: nothing to do, or nothing known
+	Limit          uint64                 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                           // bytes a second for each chunkserver; 0: none
+	Streams        uint64                 `protobuf:"varint,7,opt,name=streams,proto3" json:"streams,omitempty"`                                       // copies for each chunkserver at a time
+	Repaired       uint64                 `protobuf:"varint,8,opt,name=repaired,proto3" json:"repaired,omitempty"`                                     // chunks since the master's start
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RepairStatus) Reset() {
+	*x = RepairStatus{}
+	mi := &file_master_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairStatus) ProtoMessage() {}
+
+func (x *RepairStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairStatus.ProtoReflect.Descriptor instead.
+func (*RepairStatus) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *RepairStatus) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *RepairStatus) GetActive() uint64 {
+	if x != nil {
+		return x.Active
+	}
+	return 0
+}
+
+func (x *RepairStatus) GetBytesLeft() uint64 {
+	if x != nil {
+		return x.BytesLeft
+	}
+	return 0
+}
+
+func (x *RepairStatus) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *RepairStatus) GetSecondsLeft() uint64 {
+	if x != nil {
+		return x.SecondsLeft
+	}
+	return 0
+}
+
+func (x *RepairStatus) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *RepairStatus) GetStreams() uint64 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
+func (x *RepairStatus) GetRepaired() uint64 {
+	if x != nil {
+		return x.Repaired
+	}
+	return 0
+}
+
 type NodeStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          uint32                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -4475,7 +4584,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_master_proto_msgTypes[62]
+	mi := &file_master_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4487,7 +4596,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[62]
+	mi := &file_master_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4500,7 +4609,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{62}
+	return file_master_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *NodeStatus) GetNode() uint32 {
@@ -4580,7 +4689,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[63]
+	mi := &file_master_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4592,7 +4701,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[63]
+	mi := &file_master_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4605,7 +4714,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{63}
+	return file_master_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -4662,7 +4771,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4674,7 +4783,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4687,7 +4796,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{64}
+	return file_master_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -4733,7 +4842,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4745,7 +4854,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4758,7 +4867,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{65}
+	return file_master_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -5118,7 +5227,7 @@ const file_master_proto_rawDesc = "" +
 	"\x04node\x18\x04 \x01(\rR\x04node\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x14\n" +
 	"\x12ReportCorruptReply\"\x0f\n" +
-	"\rStatusRequest\"\xf3\x05\n" +
+	"\rStatusRequest\"\xa3\x06\n" +
 	"\vStatusReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
@@ -5146,7 +5255,18 @@ const file_master_proto_rawDesc = "" +
 	"\tsafe_mode\x18\x14 \x01(\bR\bsafeMode\x12\x16\n" +
 	"\x06leases\x18\x15 \x01(\x04R\x06leases\x12\x16\n" +
 	"\x06claims\x18\x16 \x01(\x04R\x06claims\x12\x18\n" +
-	"\arecalls\x18\x17 \x01(\x04R\arecalls\"\x92\x02\n" +
+	"\arecalls\x18\x17 \x01(\x04R\arecalls\x12.\n" +
+	"\x06repair\x18\x18 \x01(\v2\x16.distrifs.RepairStatusR\x06repair\"\xf8\x01\n" +
+	"\fRepairStatus\x12\x18\n" +
+	"\awaiting\x18\x01 \x01(\x04R\awaiting\x12\x16\n" +
+	"\x06active\x18\x02 \x01(\x04R\x06active\x12\x1d\n" +
+	"\n" +
+	"bytes_left\x18\x03 \x01(\x04R\tbytesLeft\x12(\n" +
+	"\x10bytes_per_second\x18\x04 \x01(\x04R\x0ebytesPerSecond\x12!\n" +
+	"\fseconds_left\x18\x05 \x01(\x04R\vsecondsLeft\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x18\n" +
+	"\astreams\x18\a \x01(\x04R\astreams\x12\x1a\n" +
+	"\brepaired\x18\b \x01(\x04R\brepaired\"\x92\x02\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
@@ -5242,7 +5362,7 @@ func file_master_proto_rawDescGZIP() []byte {
 }
 
 var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_master_proto_goTypes = []any{
 	(LeaseMode)(0),                    // 0: distrifs.LeaseMode
 	(LockMode)(0),                     // 1: distrifs.LockMode
@@ -5308,13 +5428,14 @@ var file_master_proto_goTypes = []any{
 	(*ReportCorruptReply)(nil),        // 61: distrifs.ReportCorruptReply
 	(*StatusRequest)(nil),             // 62: distrifs.StatusRequest
 	(*StatusReply)(nil),               // 63: distrifs.StatusReply
-	(*NodeStatus)(nil),                // 64: distrifs.NodeStatus
-	(*ChunkStatus)(nil),               // 65: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 66: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 67: distrifs.DiskStatus
-	(*Caller)(nil),                    // 68: distrifs.Caller
-	(*Attr)(nil),                      // 69: distrifs.Attr
-	(*ChunkLocation)(nil),             // 70: distrifs.ChunkLocation
+	(*RepairStatus)(nil),              // 64: distrifs.RepairStatus
+	(*NodeStatus)(nil),                // 65: distrifs.NodeStatus
+	(*ChunkStatus)(nil),               // 66: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 67: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 68: distrifs.DiskStatus
+	(*Caller)(nil),                    // 69: distrifs.Caller
+	(*Attr)(nil),                      // 70: distrifs.Attr
+	(*ChunkLocation)(nil),             // 71: distrifs.ChunkLocation
 }
 var file_master_proto_depIdxs = []int32{
 	3,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
@@ -5329,134 +5450,135 @@ var file_master_proto_depIdxs = []int32{
 	12,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
 	0,   // 10: distrifs.Recall.keep:type_name -> distrifs.LeaseMode
 	0,   // 11: distrifs.Returned.keep:type_name -> distrifs.LeaseMode
-	68,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
+	69,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
 	0,   // 13: distrifs.AcquireRequest.mode:type_name -> distrifs.LeaseMode
-	69,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
+	70,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
 	11,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
-	68,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	68,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	69,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	69,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	69,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	70,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
 	11,  // 19: distrifs.AttrReply.grants:type_name -> distrifs.Grants
-	68,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	69,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
 	20,  // 21: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
 	20,  // 22: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	68,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	69,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
 	23,  // 24: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
 	11,  // 25: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
-	69,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	68,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	70,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	69,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
 	11,  // 28: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
-	68,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	68,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	69,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	70,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	69,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	69,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	70,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	71,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
 	11,  // 33: distrifs.CreateReply.grants:type_name -> distrifs.Grants
-	68,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	68,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	68,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	68,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	68,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	68,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	68,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	68,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	68,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	68,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	68,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	69,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	70,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	69,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	69,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	69,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	69,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	69,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	69,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	69,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	69,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	69,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	69,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	69,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	70,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	71,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
 	11,  // 47: distrifs.OpenReply.grants:type_name -> distrifs.Grants
-	68,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	69,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
 	4,   // 49: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
 	47,  // 50: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
 	1,   // 51: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	68,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	69,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
 	49,  // 53: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	69,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	68,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	70,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	69,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
 	49,  // 56: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
 	49,  // 57: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	68,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	70,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	69,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	71,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
 	11,  // 60: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
-	68,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	68,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	69,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	69,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
 	20,  // 63: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	68,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	68,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	68,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	64,  // 67: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	65,  // 68: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	66,  // 69: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	67,  // 70: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	2,   // 71: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	16,  // 72: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	17,  // 73: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	19,  // 74: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	21,  // 75: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	24,  // 76: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	26,  // 77: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	27,  // 78: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	29,  // 79: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	30,  // 80: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	31,  // 81: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	32,  // 82: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	33,  // 83: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	33,  // 84: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	35,  // 85: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	37,  // 86: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	17,  // 87: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	40,  // 88: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	41,  // 89: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	42,  // 90: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	44,  // 91: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	46,  // 92: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	50,  // 93: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	52,  // 94: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	14,  // 95: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
-	54,  // 96: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	56,  // 97: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	57,  // 98: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	58,  // 99: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	59,  // 100: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	60,  // 101: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	62,  // 102: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	6,   // 103: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	18,  // 104: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	18,  // 105: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	18,  // 106: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	22,  // 107: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	25,  // 108: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	28,  // 109: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	28,  // 110: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	18,  // 111: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	18,  // 112: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	18,  // 113: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	18,  // 114: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	34,  // 115: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	34,  // 116: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	36,  // 117: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	38,  // 118: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	39,  // 119: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	18,  // 120: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	18,  // 121: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	43,  // 122: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	45,  // 123: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	48,  // 124: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	51,  // 125: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	53,  // 126: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	15,  // 127: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
-	55,  // 128: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	55,  // 129: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	18,  // 130: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	18,  // 131: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	70,  // 132: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	61,  // 133: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	63,  // 134: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	103, // [103:135] is the sub-list for method output_type
-	71,  // [71:103] is the sub-list for method input_type
-	71,  // [71:71] is the sub-list for extension type_name
-	71,  // [71:71] is the sub-list for extension extendee
-	0,   // [0:71] is the sub-list for field type_name
+	69,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	69,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	69,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	65,  // 67: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	66,  // 68: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	67,  // 69: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	64,  // 70: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
+	68,  // 71: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	2,   // 72: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	16,  // 73: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	17,  // 74: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	19,  // 75: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	21,  // 76: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	24,  // 77: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	26,  // 78: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	27,  // 79: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	29,  // 80: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	30,  // 81: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	31,  // 82: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	32,  // 83: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	33,  // 84: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	33,  // 85: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	35,  // 86: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	37,  // 87: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	17,  // 88: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	40,  // 89: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	41,  // 90: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	42,  // 91: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	44,  // 92: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	46,  // 93: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	50,  // 94: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	52,  // 95: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	14,  // 96: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
+	54,  // 97: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	56,  // 98: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	57,  // 99: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	58,  // 100: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	59,  // 101: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	60,  // 102: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	62,  // 103: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	6,   // 104: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	18,  // 105: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	18,  // 106: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	18,  // 107: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	22,  // 108: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	25,  // 109: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	28,  // 110: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	28,  // 111: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	18,  // 112: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	18,  // 113: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	18,  // 114: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	18,  // 115: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	34,  // 116: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	34,  // 117: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	36,  // 118: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	38,  // 119: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	39,  // 120: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	18,  // 121: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	18,  // 122: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	43,  // 123: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	45,  // 124: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	48,  // 125: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	51,  // 126: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	53,  // 127: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	15,  // 128: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
+	55,  // 129: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	55,  // 130: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	18,  // 131: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	18,  // 132: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	71,  // 133: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	61,  // 134: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	63,  // 135: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	104, // [104:136] is the sub-list for method output_type
+	72,  // [72:104] is the sub-list for method input_type
+	72,  // [72:72] is the sub-list for extension type_name
+	72,  // [72:72] is the sub-list for extension extendee
+	0,   // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -5484,7 +5606,7 @@ func file_master_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   66,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -629,6 +629,7 @@ type CopyChunk struct {
 	Chunk         uint64                 `protobuf:"varint,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	Sources       []*Replica             `protobuf:"bytes,3,rep,name=sources,proto3" json:"sources,omitempty"`
+	Rate          uint64                 `protobuf:"varint,6,opt,name=rate,proto3" json:"rate,omitempty"` // bytes a second at most; 0: as fast as it goes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,6 +683,13 @@ func (x *CopyChunk) GetSources() []*Replica {
 		return x.Sources
 	}
 	return nil
+}
+
+func (x *CopyChunk) GetRate() uint64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
 }
 
 // DeleteChunk removes a replica of at most `version`.
@@ -1105,11 +1113,12 @@ const file_node_proto_rawDesc = "" +
 	"SetVersion\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
-	"\x06create\x18\x03 \x01(\bR\x06create\"h\n" +
+	"\x06create\x18\x03 \x01(\bR\x06create\"|\n" +
 	"\tCopyChunk\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12+\n" +
-	"\asources\x18\x03 \x03(\v2\x11.distrifs.ReplicaR\asources\"U\n" +
+	"\asources\x18\x03 \x03(\v2\x11.distrifs.ReplicaR\asources\x12\x12\n" +
+	"\x04rate\x18\x06 \x01(\x04R\x04rate\"U\n" +
 	"\vDeleteChunk\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
