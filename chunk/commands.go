@@ -2,10 +2,8 @@ package chunk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -85,40 +83,6 @@ func (s *session) do(ctx context.Context, command *pb.NodeCommand) (proto.ChunkI
 	default:
 		return 0, proto.E(proto.NotSupported, "obey", fmt.Sprintf("%T", command.Command), "this chunkserver does not know the order: update it")
 	}
-}
-
-// copy tries the sources in order.
-func (s *session) copy(ctx context.Context, id proto.ChunkID, order *pb.CopyChunk) error {
-	m := s.store.membership.Load()
-	version := proto.Version(order.Version)
-	var errs []error
-	for _, source := range order.Sources {
-		if source.Address == "" || proto.NodeID(source.Node) == m.node {
-			continue
-		}
-		from := pipeline.Hop{Node: proto.NodeID(source.Node), Address: source.Address}
-		pace := newPace(order.Rate)
-		err := s.store.Copy(ctx, id, version, func(ctx context.Context, off uint64, dst []byte) (int, error) {
-			if !pace.wait(ctx, len(dst)) {
-				return 0, proto.E(proto.Unavailable, "copy", fmt.Sprintf("chunk %v", id), "the chunkserver stops")
-			}
-			return s.read(ctx, pipeline.ReadRequest{Chunk: m.cluster.ChunkUUID(id), Version: version, Offset: off, From: from}, dst)
-		})
-		if err == nil {
-			s.copied.Add(1)
-			s.log.Debug("replica copied by order of the master", "chunk", id, "version", version, "from", source.Address)
-			s.forgetChunk(id)
-			return nil
-		}
-		errs = append(errs, err)
-		if kind := proto.KindOf(err); kind == proto.NoSpace || ctx.Err() != nil {
-			break // no other source helps
-		}
-	}
-	if len(errs) == 0 {
-		return proto.E(proto.Invalid, "copy", fmt.Sprintf("chunk %v", id), "the order names no source that can be reached")
-	}
-	return &proto.Error{Kind: proto.KindOf(errs[len(errs)-1]), Op: "copy", Subject: fmt.Sprintf("chunk %v version %d", id, version), Err: errors.Join(errs...)}
 }
 
 func (s *session) forgetChunk(id proto.ChunkID) {

@@ -153,6 +153,9 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 		m.assignedTo(c.Session, r.Chunks)
 	case *state.AssignChunks:
 		m.assignedTo(c.Session, r.Chunks)
+	case *state.TakeClone:
+		m.writers.forget(c.Clone)
+		m.nodes.Touch(c.Clone)
 	case *state.SetChain:
 		m.nodes.Changed(before[0], r.Chunks[0])
 	case *state.Commit:

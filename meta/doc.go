@@ -14,6 +14,7 @@
 //   - survivors: the members a chain goes on with after a failure.
 //   - fence: to have a replica refuse requests of other versions than a new one.
 //   - orphan: an inode without a name that is open, or not reaped yet.
+//   - clone: the chunk that a writer gets in the place of a shared one.
 //   - homeless: a replica whose chunk is not live.
 //   - safe mode: the time after a start in which too few replicas have reported.
 //
@@ -33,7 +34,8 @@
 //
 // # Locks, in order
 //
-//	slot.busy, chunkWork   held over proposals and orders; never both
+//	slot.busy, chunkWork   held over proposals and orders; of chunks a shared one before its clone
+//	sharings               an end is waited for, with neither of the others' ends in between
 //	census.mu              held over a look at all chunks
 //	machine.mu             read by handlers, written by Apply; never held over anything that blocks
 //	locking.mu             the table of locks

@@ -390,6 +390,9 @@ func (n *fakeNode) obey(ctx context.Context, command *pb.NodeCommand) {
 			from = append(from, r.Node)
 		}
 		id, what = proto.ChunkID(s.Chunk), fmt.Sprintf("copy version %d from %v", s.Version, from)
+		if s.OfChunk != 0 {
+			what = fmt.Sprintf("clone version %d of version %d from %v", s.Version, s.OfVersion, from)
+		}
 		run = func() proto.Kind { return n.copy(copied) }
 	case *pb.NodeCommand_Delete:
 		id, what = proto.ChunkID(c.Delete.Chunk), fmt.Sprintf("delete up to version %d: %s", c.Delete.Version, c.Delete.Reason)
@@ -437,11 +440,15 @@ func (c *cluster) source(order *pb.CopyChunk) *pb.ReplicaState {
 	for _, s := range order.Sources {
 		n := c.node(s.Node)
 		n.mu.Lock()
-		r := n.replicas[proto.ChunkID(order.Chunk)]
-		serves := n.cancel != nil && r != nil && r.Version == order.Version && !r.Unclean && !r.Corrupt
+		chunk, version := order.Chunk, order.Version
+		if order.OfChunk != 0 {
+			chunk, version = order.OfChunk, order.OfVersion
+		}
+		r := n.replicas[proto.ChunkID(chunk)]
+		serves := n.cancel != nil && r != nil && r.Version == version && !r.Unclean && !r.Corrupt
 		n.mu.Unlock()
 		if serves {
-			return r
+			return &pb.ReplicaState{Chunk: order.Chunk, Version: order.Version, Length: r.Length}
 		}
 	}
 	return nil

@@ -44,6 +44,7 @@ type Master struct {
 	deletes  *deletes
 	repairs  *repairs
 	writers  writers
+	sharings sharings
 	safe     safeMode
 	census   census
 	foreign  atomic.Uint64 // replicas seen of chunks that were never issued

@@ -26,7 +26,7 @@ const (
 func (m *Master) locate(c state.Chunk) *pb.ChunkLocation {
 	members := m.members(c)
 	may := readable(c, members, m.giveUp())
-	location := &pb.ChunkLocation{Index: c.Index, Chunk: uint64(c.ID), Version: uint64(c.Version), Committed: c.Committed}
+	location := &pb.ChunkLocation{Index: c.Index, Chunk: uint64(c.ID), Version: uint64(c.Version), Committed: c.Committed, Shared: c.Shared()}
 	for i, member := range members {
 		replica := &pb.Replica{Node: uint32(member.Node)}
 		if may[i] {
@@ -95,7 +95,8 @@ func (m *Master) mayWrite(st *state.State, r *request, ino proto.InodeID) proto.
 	return st.Access(ino, r.cred, 2)
 }
 
-// AssignChunk gives a file chunks to write to. One that is there already is the answer.
+// AssignChunk gives a file chunks to write to. One that is there already is the answer,
+// unless it is shared.
 func (m *Master) AssignChunk(ctx context.Context, req *pb.AssignChunkRequest) (*pb.ChunkLocations, error) {
 	r, leave, err := m.enterChange(ctx, req.Caller, "assign chunks to", inodeName(req.Inode))
 	if err != nil {
@@ -108,6 +109,10 @@ func (m *Master) AssignChunk(ctx context.Context, req *pb.AssignChunkRequest) (*
 	}
 	if last := m.cluster.LastChunk(); req.First > last || uint64(count)-1 > last-req.First {
 		return nil, r.fail(proto.FileTooBig, "")
+	}
+	count, err = m.unshareFirst(ctx, r, ino, req.First, count)
+	if err != nil {
+		return nil, err
 	}
 	if err := m.secure(ctx, r, r.exists(ino)); err != nil {
 		return nil, err

@@ -281,6 +281,13 @@ func (s *sessions) writable(one *session, ino proto.InodeID) bool {
 	return one != nil && one.opens[ino].writable
 }
 
+// has tells whether the session has the inode open.
+func (s *sessions) has(one *session, ino proto.InodeID) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return one != nil && one.opens[ino].count > 0
+}
+
 // complete tells whether all that is open is known: no session of an earlier start of
 // the master may still come back and claim its opens.
 func (s *sessions) complete() bool {

@@ -39,7 +39,7 @@ type Attr struct {
 type Chunk struct {
 	ID        proto.ChunkID
 	Version   proto.Version
-	Index     uint64 // in its file
+	Index     uint64         // in its file
 	Inode     proto.InodeID  // 0, as is Index: a shared chunk that was not found by its file
 	Committed bool           // false: assigned
 	Chain     []proto.NodeID // in write order, head first

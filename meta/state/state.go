@@ -150,7 +150,7 @@ func (s *State) Stats() Stats {
 		Files: s.counts.files, Directories: s.counts.dirs, Others: s.counts.others, Orphans: s.counts.orphans,
 		Bytes: s.counts.bytes, Chunks: uint64(s.chunks.live) - s.counts.references, Assigned: s.counts.assigned,
 		References: s.counts.references,
-		Sessions: uint64(s.sessions.live), Nodes: uint64(s.nodes.live),
+		Sessions:   uint64(s.sessions.live), Nodes: uint64(s.nodes.live),
 		Memory: Memory{
 			Inodes:      s.inodes.memory() + s.colds.memory(),
 			Directories: s.dirs.memory(),

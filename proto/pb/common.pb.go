@@ -434,6 +434,7 @@ type ChunkLocation struct {
 	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	Committed     bool                   `protobuf:"varint,4,opt,name=committed,proto3" json:"committed,omitempty"` // false: assigned to a writer, holds nothing a reader may rely on
 	Chain         []*Replica             `protobuf:"bytes,5,rep,name=chain,proto3" json:"chain,omitempty"`          // in write order, head first
+	Shared        bool                   `protobuf:"varint,6,opt,name=shared,proto3" json:"shared,omitempty"`       // other places hold it, too: nobody may write to it; AssignChunk gives another
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -503,6 +504,13 @@ func (x *ChunkLocation) GetChain() []*Replica {
 	return nil
 }
 
+func (x *ChunkLocation) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
 var File_common_proto protoreflect.FileDescriptor
 
 const file_common_proto_rawDesc = "" +
@@ -547,13 +555,14 @@ const file_common_proto_rawDesc = "" +
 	"\x05plain\x18\x12 \x01(\bR\x05plain\"7\n" +
 	"\aReplica\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x9c\x01\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xb4\x01\n" +
 	"\rChunkLocation\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
 	"\x05chunk\x18\x02 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x1c\n" +
 	"\tcommitted\x18\x04 \x01(\bR\tcommitted\x12'\n" +
-	"\x05chain\x18\x05 \x03(\v2\x11.distrifs.ReplicaR\x05chainB'Z%github.com/distrifs/distrifs/proto/pbb\x06proto3"
+	"\x05chain\x18\x05 \x03(\v2\x11.distrifs.ReplicaR\x05chain\x12\x16\n" +
+	"\x06shared\x18\x06 \x01(\bR\x06sharedB'Z%github.com/distrifs/distrifs/proto/pbb\x06proto3"
 
 var (
 	file_common_proto_rawDescOnce sync.Once

@@ -3760,7 +3760,8 @@ func (x *ChunkLocations) GetGrants() *Grants {
 }
 
 // AssignChunkRequest asks for chunks to write to. An index that has a chunk
-// already is answered with that chunk: assigning twice is safe.
+// already is answered with that chunk: assigning twice is safe. A shared chunk at the
+// first index is replaced by a copy of it; before one behind that the answer ends.
 type AssignChunkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -4919,6 +4920,172 @@ func (x *DiskStatus) GetScrubFinished() int64 {
 	return 0
 }
 
+// CopyRangeRequest has whole chunks of one file, or of another place in the same file,
+// stand in `to` as well: they are shared from then on. The caller has written back
+// what it had of both files, and made zero what a greater size brings to light; it
+// forgets where the chunks of both ranges are, whatever the answer. The last chunk may
+// be one that both files end in. Busy: not possible now, because another session has
+// `from` open or changed it; copy the bytes instead.
+type CopyRangeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	From          uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	FromIndex     uint64                 `protobuf:"varint,4,opt,name=from_index,json=fromIndex,proto3" json:"from_index,omitempty"`
+	ToIndex       uint64                 `protobuf:"varint,5,opt,name=to_index,json=toIndex,proto3" json:"to_index,omitempty"`
+	Count         uint32                 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`                             // chunks, holes included, 1 to 1024
+	Size          uint64                 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`                               // the size of `to` grows to at least this
+	FromChange    uint64                 `protobuf:"varint,8,opt,name=from_change,json=fromChange,proto3" json:"from_change,omitempty"` // Attr.change of `from` as the caller knows it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyRangeRequest) Reset() {
+	*x = CopyRangeRequest{}
+	mi := &file_master_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyRangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyRangeRequest) ProtoMessage() {}
+
+func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyRangeRequest.ProtoReflect.Descriptor instead.
+func (*CopyRangeRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *CopyRangeRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *CopyRangeRequest) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *CopyRangeRequest) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *CopyRangeRequest) GetFromIndex() uint64 {
+	if x != nil {
+		return x.FromIndex
+	}
+	return 0
+}
+
+func (x *CopyRangeRequest) GetToIndex() uint64 {
+	if x != nil {
+		return x.ToIndex
+	}
+	return 0
+}
+
+func (x *CopyRangeRequest) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *CopyRangeRequest) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *CopyRangeRequest) GetFromChange() uint64 {
+	if x != nil {
+		return x.FromChange
+	}
+	return 0
+}
+
+type CopyRangeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          *Attr                  `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            *Attr                  `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Grants        *Grants                `protobuf:"bytes,3,opt,name=grants,proto3" json:"grants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyRangeReply) Reset() {
+	*x = CopyRangeReply{}
+	mi := &file_master_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyRangeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyRangeReply) ProtoMessage() {}
+
+func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyRangeReply.ProtoReflect.Descriptor instead.
+func (*CopyRangeReply) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *CopyRangeReply) GetFrom() *Attr {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *CopyRangeReply) GetTo() *Attr {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *CopyRangeReply) GetGrants() *Grants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
 var File_master_proto protoreflect.FileDescriptor
 
 const file_master_proto_rawDesc = "" +
@@ -5305,7 +5472,22 @@ const file_master_proto_rawDesc = "" +
 	"scrub_done\x18\x05 \x01(\x04R\tscrubDone\x12\x1f\n" +
 	"\vscrub_bytes\x18\x06 \x01(\x04R\n" +
 	"scrubBytes\x12%\n" +
-	"\x0escrub_finished\x18\a \x01(\x03R\rscrubFinished*B\n" +
+	"\x0escrub_finished\x18\a \x01(\x03R\rscrubFinished\"\xe5\x01\n" +
+	"\x10CopyRangeRequest\x12(\n" +
+	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x1d\n" +
+	"\n" +
+	"from_index\x18\x04 \x01(\x04R\tfromIndex\x12\x19\n" +
+	"\bto_index\x18\x05 \x01(\x04R\atoIndex\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\rR\x05count\x12\x12\n" +
+	"\x04size\x18\a \x01(\x04R\x04size\x12\x1f\n" +
+	"\vfrom_change\x18\b \x01(\x04R\n" +
+	"fromChange\"~\n" +
+	"\x0eCopyRangeReply\x12\"\n" +
+	"\x04from\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04from\x12\x1e\n" +
+	"\x02to\x18\x02 \x01(\v2\x0e.distrifs.AttrR\x02to\x12(\n" +
+	"\x06grants\x18\x03 \x01(\v2\x10.distrifs.GrantsR\x06grants*B\n" +
 	"\tLeaseMode\x12\x0e\n" +
 	"\n" +
 	"LEASE_NONE\x10\x00\x12\x10\n" +
@@ -5314,7 +5496,7 @@ const file_master_proto_rawDesc = "" +
 	"\bLockMode\x12\r\n" +
 	"\tLOCK_NONE\x10\x00\x12\x0f\n" +
 	"\vLOCK_SHARED\x10\x01\x12\x12\n" +
-	"\x0eLOCK_EXCLUSIVE\x10\x022\xca\x0f\n" +
+	"\x0eLOCK_EXCLUSIVE\x10\x022\x8d\x10\n" +
 	"\x06Master\x12?\n" +
 	"\aSession\x12\x18.distrifs.SessionRequest\x1a\x16.distrifs.SessionEvent(\x010\x01\x126\n" +
 	"\x06Lookup\x12\x17.distrifs.LookupRequest\x1a\x13.distrifs.AttrReply\x128\n" +
@@ -5347,7 +5529,8 @@ const file_master_proto_rawDesc = "" +
 	"\tFallocate\x12\x1a.distrifs.FallocateRequest\x1a\x13.distrifs.AttrReply\x12R\n" +
 	"\x12ReportChainFailure\x12#.distrifs.ReportChainFailureRequest\x1a\x17.distrifs.ChunkLocation\x12M\n" +
 	"\rReportCorrupt\x12\x1e.distrifs.ReportCorruptRequest\x1a\x1c.distrifs.ReportCorruptReply\x128\n" +
-	"\x06Status\x12\x17.distrifs.StatusRequest\x1a\x15.distrifs.StatusReplyB'Z%github.com/distrifs/distrifs/proto/pbb\x06proto3"
+	"\x06Status\x12\x17.distrifs.StatusRequest\x1a\x15.distrifs.StatusReply\x12A\n" +
+	"\tCopyRange\x12\x1a.distrifs.CopyRangeRequest\x1a\x18.distrifs.CopyRangeReplyB'Z%github.com/distrifs/distrifs/proto/pbb\x06proto3"
 
 var (
 	file_master_proto_rawDescOnce sync.Once
@@ -5362,7 +5545,7 @@ func file_master_proto_rawDescGZIP() []byte {
 }
 
 var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_master_proto_goTypes = []any{
 	(LeaseMode)(0),                    // 0: distrifs.LeaseMode
 	(LockMode)(0),                     // 1: distrifs.LockMode
@@ -5433,9 +5616,11 @@ var file_master_proto_goTypes = []any{
 	(*ChunkStatus)(nil),               // 66: distrifs.ChunkStatus
 	(*SessionStatus)(nil),             // 67: distrifs.SessionStatus
 	(*DiskStatus)(nil),                // 68: distrifs.DiskStatus
-	(*Caller)(nil),                    // 69: distrifs.Caller
-	(*Attr)(nil),                      // 70: distrifs.Attr
-	(*ChunkLocation)(nil),             // 71: distrifs.ChunkLocation
+	(*CopyRangeRequest)(nil),          // 69: distrifs.CopyRangeRequest
+	(*CopyRangeReply)(nil),            // 70: distrifs.CopyRangeReply
+	(*Caller)(nil),                    // 71: distrifs.Caller
+	(*Attr)(nil),                      // 72: distrifs.Attr
+	(*ChunkLocation)(nil),             // 73: distrifs.ChunkLocation
 }
 var file_master_proto_depIdxs = []int32{
 	3,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
@@ -5450,135 +5635,141 @@ var file_master_proto_depIdxs = []int32{
 	12,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
 	0,   // 10: distrifs.Recall.keep:type_name -> distrifs.LeaseMode
 	0,   // 11: distrifs.Returned.keep:type_name -> distrifs.LeaseMode
-	69,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
+	71,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
 	0,   // 13: distrifs.AcquireRequest.mode:type_name -> distrifs.LeaseMode
-	70,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
+	72,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
 	11,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
-	69,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	69,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	70,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	71,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	71,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	72,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
 	11,  // 19: distrifs.AttrReply.grants:type_name -> distrifs.Grants
-	69,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	71,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
 	20,  // 21: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
 	20,  // 22: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	69,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	71,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
 	23,  // 24: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
 	11,  // 25: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
-	70,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	69,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	72,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	71,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
 	11,  // 28: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
-	69,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	69,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	70,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	71,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	71,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	71,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	72,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	73,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
 	11,  // 33: distrifs.CreateReply.grants:type_name -> distrifs.Grants
-	69,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	69,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	69,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	69,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	69,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	69,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	69,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	69,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	69,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	69,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	69,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	70,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	71,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	71,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	71,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	71,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	71,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	71,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	71,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	71,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	71,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	71,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	71,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	71,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	72,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	73,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
 	11,  // 47: distrifs.OpenReply.grants:type_name -> distrifs.Grants
-	69,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	71,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
 	4,   // 49: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
 	47,  // 50: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
 	1,   // 51: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	69,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	71,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
 	49,  // 53: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	70,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	69,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	72,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	71,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
 	49,  // 56: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
 	49,  // 57: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	69,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	71,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	71,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	73,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
 	11,  // 60: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
-	69,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	69,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	71,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	71,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
 	20,  // 63: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	69,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	69,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	69,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	71,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	71,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	71,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
 	65,  // 67: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
 	66,  // 68: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
 	67,  // 69: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
 	64,  // 70: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
 	68,  // 71: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	2,   // 72: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	16,  // 73: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	17,  // 74: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	19,  // 75: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	21,  // 76: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	24,  // 77: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	26,  // 78: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	27,  // 79: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	29,  // 80: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	30,  // 81: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	31,  // 82: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	32,  // 83: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	33,  // 84: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	33,  // 85: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	35,  // 86: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	37,  // 87: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	17,  // 88: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	40,  // 89: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	41,  // 90: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	42,  // 91: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	44,  // 92: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	46,  // 93: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	50,  // 94: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	52,  // 95: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	14,  // 96: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
-	54,  // 97: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	56,  // 98: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	57,  // 99: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	58,  // 100: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	59,  // 101: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	60,  // 102: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	62,  // 103: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	6,   // 104: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	18,  // 105: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	18,  // 106: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	18,  // 107: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	22,  // 108: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	25,  // 109: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	28,  // 110: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	28,  // 111: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	18,  // 112: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	18,  // 113: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	18,  // 114: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	18,  // 115: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	34,  // 116: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	34,  // 117: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	36,  // 118: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	38,  // 119: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	39,  // 120: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	18,  // 121: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	18,  // 122: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	43,  // 123: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	45,  // 124: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	48,  // 125: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	51,  // 126: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	53,  // 127: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	15,  // 128: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
-	55,  // 129: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	55,  // 130: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	18,  // 131: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	18,  // 132: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	71,  // 133: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	61,  // 134: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	63,  // 135: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	104, // [104:136] is the sub-list for method output_type
-	72,  // [72:104] is the sub-list for method input_type
-	72,  // [72:72] is the sub-list for extension type_name
-	72,  // [72:72] is the sub-list for extension extendee
-	0,   // [0:72] is the sub-list for field type_name
+	71,  // 72: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
+	72,  // 73: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
+	72,  // 74: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
+	11,  // 75: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
+	2,   // 76: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	16,  // 77: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	17,  // 78: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	19,  // 79: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	21,  // 80: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	24,  // 81: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	26,  // 82: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	27,  // 83: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	29,  // 84: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	30,  // 85: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	31,  // 86: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	32,  // 87: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	33,  // 88: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	33,  // 89: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	35,  // 90: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	37,  // 91: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	17,  // 92: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	40,  // 93: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	41,  // 94: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	42,  // 95: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	44,  // 96: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	46,  // 97: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	50,  // 98: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	52,  // 99: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	14,  // 100: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
+	54,  // 101: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	56,  // 102: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	57,  // 103: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	58,  // 104: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	59,  // 105: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	60,  // 106: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	62,  // 107: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	69,  // 108: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
+	6,   // 109: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	18,  // 110: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	18,  // 111: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	18,  // 112: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	22,  // 113: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	25,  // 114: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	28,  // 115: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	28,  // 116: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	18,  // 117: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	18,  // 118: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	18,  // 119: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	18,  // 120: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	34,  // 121: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	34,  // 122: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	36,  // 123: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	38,  // 124: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	39,  // 125: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	18,  // 126: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	18,  // 127: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	43,  // 128: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	45,  // 129: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	48,  // 130: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	51,  // 131: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	53,  // 132: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	15,  // 133: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
+	55,  // 134: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	55,  // 135: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	18,  // 136: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	18,  // 137: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	73,  // 138: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	61,  // 139: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	63,  // 140: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	70,  // 141: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
+	109, // [109:142] is the sub-list for method output_type
+	76,  // [76:109] is the sub-list for method input_type
+	76,  // [76:76] is the sub-list for extension type_name
+	76,  // [76:76] is the sub-list for extension extendee
+	0,   // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -5606,7 +5797,7 @@ func file_master_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   67,
+			NumMessages:   69,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -53,6 +53,7 @@ const (
 	Master_ReportChainFailure_FullMethodName = "/distrifs.Master/ReportChainFailure"
 	Master_ReportCorrupt_FullMethodName      = "/distrifs.Master/ReportCorrupt"
 	Master_Status_FullMethodName             = "/distrifs.Master/Status"
+	Master_CopyRange_FullMethodName          = "/distrifs.Master/CopyRange"
 )
 
 // MasterClient is the client API for Master service.
@@ -103,6 +104,8 @@ type MasterClient interface {
 	ReportCorrupt(ctx context.Context, in *ReportCorruptRequest, opts ...grpc.CallOption) (*ReportCorruptReply, error)
 	// For operators.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusReply, error)
+	// Chunks of one file for another, without their bytes.
+	CopyRange(ctx context.Context, in *CopyRangeRequest, opts ...grpc.CallOption) (*CopyRangeReply, error)
 }
 
 type masterClient struct {
@@ -436,6 +439,16 @@ func (c *masterClient) Status(ctx context.Context, in *StatusRequest, opts ...gr
 	return out, nil
 }
 
+func (c *masterClient) CopyRange(ctx context.Context, in *CopyRangeRequest, opts ...grpc.CallOption) (*CopyRangeReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CopyRangeReply)
+	err := c.cc.Invoke(ctx, Master_CopyRange_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MasterServer is the server API for Master service.
 // All implementations must embed UnimplementedMasterServer
 // for forward compatibility.
@@ -484,6 +497,8 @@ type MasterServer interface {
 	ReportCorrupt(context.Context, *ReportCorruptRequest) (*ReportCorruptReply, error)
 	// For operators.
 	Status(context.Context, *StatusRequest) (*StatusReply, error)
+	// Chunks of one file for another, without their bytes.
+	CopyRange(context.Context, *CopyRangeRequest) (*CopyRangeReply, error)
 	mustEmbedUnimplementedMasterServer()
 }
 
@@ -589,6 +604,9 @@ func (UnimplementedMasterServer) ReportCorrupt(context.Context, *ReportCorruptRe
 }
 func (UnimplementedMasterServer) Status(context.Context, *StatusRequest) (*StatusReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedMasterServer) CopyRange(context.Context, *CopyRangeRequest) (*CopyRangeReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method CopyRange not implemented")
 }
 func (UnimplementedMasterServer) mustEmbedUnimplementedMasterServer() {}
 func (UnimplementedMasterServer) testEmbeddedByValue()                {}
@@ -1176,6 +1194,24 @@ func _Master_Status_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Master_CopyRange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CopyRangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).CopyRange(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_CopyRange_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).CopyRange(ctx, req.(*CopyRangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Master_ServiceDesc is the grpc.ServiceDesc for Master service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1306,6 +1342,10 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _Master_Status_Handler,
+		},
+		{
+			MethodName: "CopyRange",
+			Handler:    _Master_CopyRange_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -623,12 +623,16 @@ func (x *SetVersion) GetCreate() bool {
 	return false
 }
 
-// CopyChunk makes a replica of `version` from one of the sources, in tmp/ first.
+// CopyChunk makes a replica of `version` from one of the sources, in tmp/ first. The
+// sources hold the same chunk and version, unless it is to be a copy of another: then
+// the chunkserver's own replica of that one, if it is named, is a source, too.
 type CopyChunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Chunk         uint64                 `protobuf:"varint,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	Sources       []*Replica             `protobuf:"bytes,3,rep,name=sources,proto3" json:"sources,omitempty"`
+	OfChunk       uint64                 `protobuf:"varint,4,opt,name=of_chunk,json=ofChunk,proto3" json:"of_chunk,omitempty"` // 0: the same
+	OfVersion     uint64                 `protobuf:"varint,5,opt,name=of_version,json=ofVersion,proto3" json:"of_version,omitempty"`
 	Rate          uint64                 `protobuf:"varint,6,opt,name=rate,proto3" json:"rate,omitempty"` // bytes a second at most; 0: as fast as it goes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -683,6 +687,20 @@ func (x *CopyChunk) GetSources() []*Replica {
 		return x.Sources
 	}
 	return nil
+}
+
+func (x *CopyChunk) GetOfChunk() uint64 {
+	if x != nil {
+		return x.OfChunk
+	}
+	return 0
+}
+
+func (x *CopyChunk) GetOfVersion() uint64 {
+	if x != nil {
+		return x.OfVersion
+	}
+	return 0
 }
 
 func (x *CopyChunk) GetRate() uint64 {
@@ -1113,11 +1131,14 @@ const file_node_proto_rawDesc = "" +
 	"SetVersion\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
-	"\x06create\x18\x03 \x01(\bR\x06create\"|\n" +
+	"\x06create\x18\x03 \x01(\bR\x06create\"\xb6\x01\n" +
 	"\tCopyChunk\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12+\n" +
-	"\asources\x18\x03 \x03(\v2\x11.distrifs.ReplicaR\asources\x12\x12\n" +
+	"\asources\x18\x03 \x03(\v2\x11.distrifs.ReplicaR\asources\x12\x19\n" +
+	"\bof_chunk\x18\x04 \x01(\x04R\aofChunk\x12\x1d\n" +
+	"\n" +
+	"of_version\x18\x05 \x01(\x04R\tofVersion\x12\x12\n" +
 	"\x04rate\x18\x06 \x01(\x04R\x04rate\"U\n" +
 	"\vDeleteChunk\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
