@@ -78,6 +78,7 @@ func TestGatheringKeepsOrder(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
+			bytesOf := rand.NewChaCha8([32]byte{byte(seed)})
 			const size = 4 * pieceSize
 			want, got := make([]byte, size), make([]byte, size)
 			var gathering *run
@@ -99,9 +100,7 @@ func TestGatheringKeepsOrder(t *testing.T) {
 					continue
 				}
 				p := make([]byte, n)
-				for i := range p {
-					p[i] = byte(rnd.Uint32())
-				}
+				bytesOf.Read(p)
 				copy(want[off:], p)
 				if gathering == nil || !gathering.takes(off, len(p)) || !gathering.fits(off+n) {
 					seal()

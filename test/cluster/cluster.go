@@ -77,10 +77,15 @@ func Bare(t testing.TB) *Cluster {
 	return &Cluster{Dir: t.TempDir(), t: t}
 }
 
-// folder is where a cluster keeps everything, removed behind the test.
+// folder is where a cluster keeps everything, removed behind the test. Programs of
+// other users reach the mounts in it.
 func folder(t testing.TB, memory bool) string {
 	if !memory {
-		return t.TempDir()
+		dir := t.TempDir()
+		if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return dir
 	}
 	dir, err := os.MkdirTemp("/dev/shm", "distrifs-test-")
 	if err != nil {
@@ -91,6 +96,9 @@ func folder(t testing.TB, memory bool) string {
 			t.Error(err)
 		}
 	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 

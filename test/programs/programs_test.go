@@ -81,32 +81,6 @@ func TestGoBuildOnTheMount(t *testing.T) {
 		go vet .`)
 }
 
-// gitIdentity keeps git from asking who commits.
-const gitIdentity = `
-	export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@example.org GIT_COMMITTER_NAME=C GIT_COMMITTER_EMAIL=c@example.org
-`
-
-func TestGitOnTheMount(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{})
-	m := c.Mount()
-	run(t, c, m.Path, gitIdentity+`
-		git init -q repo && cd repo
-		cp -r "$(go env GOROOT)/src/net" .
-		git add . && git commit -q -m first
-		echo 'package net' >net/net.go
-		test "$(git status --short)" = " M net/net.go"
-		git commit -q -a -m second
-		git gc -q
-		git fsck --strict`)
-	m.Remount()
-	run(t, c, m.Path, gitIdentity+`
-		cd repo
-		git fsck --strict
-		test -z "$(git status --short)"
-		git clone -q . ../clone
-		diff -r net ../clone/net`)
-}
-
 // The command line and the mount work on the same files.
 func TestCommandLineAndMountAgree(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20})
