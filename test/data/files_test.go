@@ -13,14 +13,6 @@ import (
 	"github.com/distrifs/distrifs/test/cluster"
 )
 
-// fio writes at random with four jobs and verifies every block itself.
-func TestFioVerify(t *testing.T) { // G5
-	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20})
-	m := c.Mount()
-	c.Command(t.TempDir(), "fio", "--name=verify", "--directory="+m.Path, "--rw=randwrite", "--bs=4k", "--size=16m", "--numjobs=4",
-		"--ioengine=psync", "--fallocate=none", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--end_fsync=1", "--group_reporting").Must()
-}
-
 // Holes take no chunks and read as zeros; so does what truncation cut off and
 // uncovered again.
 func TestHolesReadAsZeros(t *testing.T) {
