@@ -48,6 +48,7 @@ type Options struct {
 	ReadBuffer  int64         // bytes read ahead of all files together, at most; default 128 MiB
 	WriteBuffer int64         // bytes not yet acknowledged of all files together, at most; default 64 MiB, at least 4 MiB
 	Atime       Atime         // which reads update access times; default none
+	KeepSetIDs  bool          // writing leaves set-id bits to the caller, who knows more of the writer: a mount
 	Logger      *slog.Logger  // default: discards
 
 	Dial        func(ctx context.Context, address string) (net.Conn, error) // data plane; default TCP

@@ -55,7 +55,7 @@ type inode struct {
 	ackedEnd   int64     // the same of those that are on their whole chains
 	mtime      time.Time // of the last write
 	mtimeDirty bool      // the master does not know mtime
-	writer     Cred      // who wrote last: the master takes set-user-id bits off on that account
+	writer     Cred      // who wrote last: the master takes set-id bits off on that account
 	content    uint64    // raised when bytes may differ from what was read ahead
 	durable    bool      // all of the file but what the streams know of is on stable storage
 

@@ -18,7 +18,7 @@ func (f *File) Allocate(ctx context.Context, off, n int64, keepSize bool) error 
 	if err := f.checkRange("allocate", off, n); err != nil {
 		return err
 	}
-	return f.ino.allocate(ctx, f.cred, off, n, keepSize)
+	return f.ino.allocate(ctx, f.changer(), off, n, keepSize)
 }
 
 // PunchHole makes n bytes from off on read as zero and gives back the space of the
@@ -32,7 +32,7 @@ func (f *File) ZeroRange(ctx context.Context, off, n int64, keepSize bool) error
 	if err := f.checkRange("zero range of", off, n); err != nil {
 		return err
 	}
-	return f.ino.punch(ctx, f.cred, off, off+n, keepSize)
+	return f.ino.punch(ctx, f.changer(), off, off+n, keepSize)
 }
 
 func (f *File) checkRange(op string, off, n int64) error {

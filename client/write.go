@@ -46,7 +46,7 @@ func (i *inode) beginWrite(ctx context.Context, f *File, p []byte, off int64, ap
 		err = f.takeError()
 	}
 	size, streams := i.size(), len(i.streams)
-	i.writer = f.cred
+	i.writer = f.changer()
 	i.mu.Unlock()
 	if err != nil {
 		return 0, err
@@ -216,4 +216,13 @@ func (i *inode) lastChunk(ctx context.Context, size int64) (location, error) {
 		return location{}, nil
 	}
 	return i.where(ctx, uint64(size/i.c.chunkSize))
+}
+
+// changer is on whose account the master takes set-id bits off a file that is written to through
+// f: nobody's that could lose any, if the caller does that itself.
+func (f *File) changer() Cred {
+	if f.ino.c.opts.KeepSetIDs {
+		return Cred{}
+	}
+	return f.cred
 }

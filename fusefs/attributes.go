@@ -32,7 +32,7 @@ func (s *fileSystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fu
 	defer ctx.end()
 	ino, set := s.inode(in.NodeId), setAttr(in)
 	cred := s.cred(&in.Caller, 0)
-	if _, ok := in.GetFh(); ok {
+	if _, ok := in.GetFh(); ok && !set.DropSetIDs {
 		cred = privileged // ftruncate: the descriptor is open for writing, whatever the mode says now
 	}
 	if in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == 0 {

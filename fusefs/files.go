@@ -37,7 +37,7 @@ func (s *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Ope
 	if in.Flags&unix.O_TRUNC != 0 {
 		s.changes.Add(1)
 		h.incapable.Store(known) // truncation at the master saw to it
-		if err := s.killPrivileges(ctx, h, in.Mode&fuse.OPEN_KILL_SUIDGID != 0); err != nil {
+		if err := s.killPrivileges(ctx, h, &in.Caller, in.Mode&fuse.OPEN_KILL_SUIDGID != 0); err != nil {
 			s.release(h)
 			return status(err)
 		}
@@ -129,7 +129,7 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
-	if err := s.killPrivileges(ctx, h, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {
+	if err := s.killPrivileges(ctx, h, &in.Caller, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {
 		return 0, status(err)
 	}
 	off, write := in.Offset, h.file.WriteAtContext

@@ -3,11 +3,14 @@ package fusefs
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/client"
 	"github.com/distrifs/distrifs/proto"
-	"golang.org/x/sys/unix"
 )
 
 // What the kernel does itself when a local file is written to is left to us by the
@@ -36,15 +39,21 @@ func (s *fileSystem) nowIncapable() *incapable {
 	return &incapable{sets: s.capabilitySets.Load(), until: s.now().Add(s.backend.CacheTTL())}
 }
 
-// killPrivileges comes before bytes are written through a handle. It looks first what
+// killPrivileges comes before a caller's bytes are written through a handle. It looks first what
 // there is to take away: that is cheaper than a change which changes nothing.
-func (s *fileSystem) killPrivileges(ctx context.Context, h *fileHandle, setID bool) error {
+func (s *fileSystem) killPrivileges(ctx context.Context, h *fileHandle, caller *fuse.Caller, setID bool) error {
 	isIncapable := s.isIncapable(h)
 	if !setID && isIncapable {
 		return nil
 	}
 	known, attr := s.nowIncapable(), h.file.Attr()
-	set := client.SetAttr{DropSetIDs: setID && hasSetID(attr.Mode)}
+	cred, set := privileged, client.SetAttr{}
+	if setID && attr.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
+		writer := s.cred(caller, 0)
+		if set.DropSetIDs = losesSetID(&attr, &writer); set.DropSetIDs {
+			cred = writer
+		}
+	}
 	if !isIncapable {
 		_, err := s.getXattr(ctx, privileged, attr.Inode, capabilityXattr)
 		if err != nil && !errors.Is(err, proto.NoAttr) {
@@ -53,7 +62,7 @@ func (s *fileSystem) killPrivileges(ctx context.Context, h *fileHandle, setID bo
 		set.DropCapability = err == nil
 	}
 	if set.DropSetIDs || set.DropCapability {
-		if _, err := s.backend.SetAttr(ctx, privileged, attr.Inode, set); err != nil {
+		if _, err := s.backend.SetAttr(ctx, cred, attr.Inode, set); err != nil {
 			return err
 		}
 		s.notifier.drop(s.node(attr.Inode))
@@ -64,9 +73,11 @@ func (s *fileSystem) killPrivileges(ctx context.Context, h *fileHandle, setID bo
 	return nil
 }
 
-// hasSetID tells whether a mode has bits that writing clears: set-group-id without
-// group execution is the mark of mandatory locking.
-func hasSetID(mode uint32) bool {
-	const setGIDExec = unix.S_ISGID | unix.S_IXGRP
-	return mode&unix.S_ISUID != 0 || mode&setGIDExec == setGIDExec
+// losesSetID tells whether a file has bits that this writer clears: set-group-id without group
+// execution is the mark of mandatory locking, which members of the group leave.
+func losesSetID(attr *client.Attr, writer *client.Cred) bool {
+	if attr.Mode&unix.S_ISUID != 0 || attr.Mode&unix.S_IXGRP != 0 {
+		return true
+	}
+	return writer.UID != 0 && writer.GID != attr.GID && !slices.Contains(writer.Groups, attr.GID)
 }

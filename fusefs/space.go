@@ -16,7 +16,7 @@ func (s *fileSystem) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fus
 	}
 	keepSize := in.Mode&unix.FALLOC_FL_KEEP_SIZE != 0
 	return s.write(cancel, &in.InHeader, in.Fh, func(ctx context.Context, h *fileHandle) error {
-		if err := s.killPrivileges(ctx, h, in.Uid != 0); err != nil { // the request does not tell, unlike WRITE
+		if err := s.killPrivileges(ctx, h, &in.Caller, in.Uid != 0); err != nil { // the request does not tell, unlike WRITE
 			return err
 		}
 		return how(h.file, ctx, int64(in.Offset), int64(in.Length), keepSize)

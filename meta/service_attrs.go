@@ -36,7 +36,7 @@ func (m *Master) SetAttr(ctx context.Context, req *pb.SetAttrRequest) (*pb.AttrR
 	if kind := fillSetAttr(c, req); kind != proto.OK {
 		return nil, r.fail(kind, "")
 	}
-	if c.Set&state.SetSize != 0 && m.sessions.writable(r.session, c.Inode) {
+	if c.Set&(state.SetSize|state.DropSetIDs|state.DropCapability) != 0 && m.sessions.writable(r.session, c.Inode) {
 		c.Set |= state.SetOpened
 	}
 	result, err := m.change(ctx, r, c, r.exists(c.Inode))

@@ -127,6 +127,7 @@ func (s *settings) dial(ctx context.Context, p plan, log *slog.Logger) (*client.
 		IOTimeout:   s.effectiveIOTimeout(),
 		ReadAhead:   int64(*s.readAhead),
 		WriteBuffer: int64(*s.writeBuffer),
+		KeepSetIDs:  true, // the kernel says which writes take them away
 		Logger:      log,
 	})
 }
