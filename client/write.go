@@ -103,6 +103,9 @@ func (i *inode) wrote(end int64) {
 	i.end = max(i.end, end)
 	i.lastWrite = end
 	i.mtime = time.Now()
+	if known := i.attr.Ctime; !i.mtime.After(known) { // a clock behind the master's: what is written has to show
+		i.mtime = known.Add(1)
+	}
 	i.mtimeDirty = true
 	i.content++
 }
