@@ -1,0 +1,80 @@
+package oracle
+
+import (
+	"fmt"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// identity is who a worker is.
+type identity struct {
+	uid, gid uint32
+	groups   []uint32
+	umask    int
+}
+
+var identities = []identity{
+	{umask: 0o022},
+	{uid: 1001, gid: 1001, groups: []uint32{2001}, umask: 0},
+	{uid: 1002, gid: 1002, groups: []uint32{1001, 2001}, umask: 0o077},
+}
+
+// worker is a thread with its own identity. It does what it is sent.
+type worker chan func()
+
+// hire starts a thread for each identity.
+func hire() ([]worker, error) {
+	var workers []worker
+	for _, who := range identities {
+		w, started := make(worker), make(chan error)
+		go func() {
+			runtime.LockOSThread() // for ever: nobody else is to have such a thread
+			if err := become(who); err != nil {
+				started <- fmt.Errorf("become user %d: %w", who.uid, err)
+				return
+			}
+			started <- nil
+			for f := range w {
+				f()
+			}
+		}()
+		if err := <-started; err != nil {
+			return nil, err
+		}
+		workers = append(workers, w)
+	}
+	return workers, nil
+}
+
+// become changes the calling thread alone, which the functions of package syscall do not.
+func become(who identity) error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	unix.Umask(who.umask)
+	groups := append(who.groups, 0) // so that there is something to point at
+	for _, call := range [][4]uintptr{
+		{unix.SYS_SETGROUPS, uintptr(len(who.groups)), uintptr(unsafe.Pointer(&groups[0]))},
+		{unix.SYS_SETRESGID, uintptr(who.gid), uintptr(who.gid), uintptr(who.gid)},
+		{unix.SYS_SETRESUID, uintptr(who.uid), uintptr(who.uid), uintptr(who.uid)},
+	} {
+		if _, _, errno := syscall.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
+			return errno
+		}
+	}
+	runtime.KeepAlive(groups)
+	return nil
+}
+
+// do runs f in the worker's thread.
+func (w worker) do(f func()) {
+	done := make(chan struct{})
+	w <- func() {
+		defer close(done)
+		f()
+	}
+	<-done
+}
