@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,5 +203,269 @@ func TestAcquireExclusive(t *testing.T) {
 			t.Errorf("acquired %v", got)
 		}
 		a.unasked()
+	})
+}
+
+// A client that does not understand leases gets none, and others are asked for theirs
+// because of it all the same.
+func TestClientWithoutLeases(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		old, a := c.connect(&pb.Hello{}), c.holder()
+		defer old.vanish()
+		defer a.vanish()
+		if f := old.file("f"); f.Grants != nil {
+			t.Errorf("granted %v", f.Grants)
+		}
+		if reply := old.lookup(1, "f"); reply.Grants != nil {
+			t.Errorf("granted %v", reply.Grants)
+		}
+		f := a.lookup(1, "f").Attr.Inode
+		if got := must[*pb.AcquireReply](c.t)(old.acquire(f, pb.LeaseMode_LEASE_SHARED)); got.Grants != nil || got.Attr.Inode != f {
+			t.Errorf("acquired %v", got)
+		}
+		done := later(func() { must[*pb.AttrReply](c.t)(old.commit(f, 9)) })
+		r := a.recall()
+		stillWaits(c.t, done)
+		a.answers(r)
+		<-done
+	})
+}
+
+// A recall that was not answered comes again, under its number, when the session resumes;
+// one that was waiting for a stream comes too.
+func TestRecallIsSentAgain(t *testing.T) {
+	inCluster(t, 0, withLeases, func(c *cluster) {
+		a, b, d := c.holder(), c.holder(), c.holder()
+		defer b.vanish()
+		defer d.vanish()
+		dir := a.mkdir(1, "x").Attr.Inode
+		a.lookup(dir, "y")
+		done := later(func() { b.mkdir(dir, "y") })
+		first := a.recall()
+		a.vanish()
+		stillWaits(c.t, done)
+		other := later(func() { d.mkdir(1, "z") })
+		stillWaits(c.t, other)
+		a = c.connect(&pb.Hello{Leases: true, Resume: a.welcome.Session})
+		defer a.vanish()
+		again, second := a.recall(), a.recall()
+		if again.Number != first.Number || again.Inodes[0] != dir || second.Number != 2 || second.Inodes[0] != 1 {
+			t.Errorf("recalled %v, then %v and %v", first, again, second)
+		}
+		a.answers(second)
+		<-other
+		a.answers(again)
+		<-done
+	})
+}
+
+// A holder may answer late as long as it keeps alive, but not for ever.
+func TestLateAndMissingAnswers(t *testing.T) {
+	inCluster(t, 0, withLeases, func(c *cluster) {
+		a, b := c.holder(), c.holder()
+		defer a.vanish()
+		defer b.vanish()
+		a.lookup(1, "x")
+		done := later(func() { b.mkdir(1, "x") })
+		r := a.recall()
+		time.Sleep(50 * time.Second)
+		stillWaits(c.t, done)
+		a.answers(r)
+		<-done
+		a.lookup(1, "y")
+		began := time.Now()
+		b.mkdir(1, "y")
+		if waited := time.Since(began); waited < 65*time.Second || waited > 75*time.Second {
+			t.Errorf("it waited %v for who never answers", waited)
+		}
+	})
+}
+
+// Whoever ends without a word may have left writes behind: somebody is told of the files.
+func TestAbandonedFiles(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		var left []proto.InodeID
+		c.master.leases.abandoned = func(ino proto.InodeID) { left = append(left, ino) }
+		a, b := c.holder(), c.holder()
+		a.file("f")
+		var g *pb.CreateReply
+		done := later(func() { g = b.file("g") })
+		a.answers(a.recall())
+		<-done
+		if err := a.send(&pb.SessionRequest{Request: &pb.SessionRequest_KeepAlive{KeepAlive: &pb.KeepAlive{Goodbye: true}}}); err != nil {
+			t.Fatal(err)
+		}
+		a.vanish()
+		b.vanish()
+		time.Sleep(time.Minute)
+		if len(left) != 1 || uint64(left[0]) != g.Attr.Inode {
+			t.Errorf("abandoned: %v", left)
+		}
+		if s := c.status(); s.Leases != 0 {
+			t.Errorf("%d leases are left", s.Leases)
+		}
+	})
+}
+
+// After a start nobody is answered before all have said what they had exclusive. Who has
+// it goes on at once.
+func TestExclusiveIsClaimedAgain(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		a, b := c.holder(), c.holder()
+		f := a.file("f").Attr.Inode
+		a.vanish()
+		b.vanish()
+		c.crash(1)
+		a = c.connect(&pb.Hello{Leases: true, Resume: a.welcome.Session, Exclusive: []uint64{f}})
+		defer a.vanish()
+		stranger := c.holder()
+		defer stranger.vanish()
+		var seen *pb.AttrReply
+		read := later(func() { seen = stranger.lookup(1, "f") })
+		stillWaits(c.t, read)
+		must[*pb.AttrReply](c.t)(a.commit(f, 5))
+		stillWaits(c.t, read)
+		b = c.connect(&pb.Hello{Leases: true, Resume: b.welcome.Session})
+		defer b.vanish()
+		r := a.recall()
+		stillWaits(c.t, read)
+		must[*pb.AttrReply](c.t)(a.commit(f, 6))
+		a.answers(r)
+		if <-read; seen.Attr.Size != 6 {
+			t.Errorf("saw %v", seen)
+		}
+	})
+}
+
+// Who does not come back costs the others the lease time. Who comes back later still is
+// asked to write back what is another's by now.
+func TestWaitAfterStartIsBounded(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		a := c.holder()
+		f := a.file("f").Attr.Inode
+		a.vanish()
+		c.crash(1)
+		b := c.holder()
+		defer b.vanish()
+		began := time.Now()
+		b.lookup(1, "f")
+		if waited := time.Since(began); waited != 10*time.Second {
+			t.Errorf("it waited %v", waited)
+		}
+		a = c.connect(&pb.Hello{Leases: true, Resume: a.welcome.Session, Exclusive: []uint64{f}})
+		defer a.vanish()
+		if r := a.recall(); r.Inodes[0] != f || r.Keep != keepNone {
+			t.Errorf("recalled %v", r)
+		}
+	})
+}
+
+// A listing does not wait for files that others have exclusive; it leaves their attributes
+// out.
+func TestListingLeavesOutExclusiveFiles(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		a, b := c.holder(), c.holder()
+		defer a.vanish()
+		defer b.vanish()
+		a.file("f")
+		dir := b.mkdirBeside(a, "x")
+		reply := must[*pb.ReadDirReply](c.t)(b.api().ReadDir(c.t.Context(), &pb.ReadDirRequest{Caller: b.asks(), Inode: 1, Attrs: true}))
+		for _, e := range reply.Entries {
+			if (e.Attr == nil) != (string(e.Name) == "f") {
+				t.Errorf("%s: %v", e.Name, e.Attr)
+			}
+		}
+		if got := reply.Grants.GetShared(); len(got) != 2 || got[1] != dir || reply.Change == 0 {
+			t.Errorf("granted %v as of %d", got, reply.Change)
+		}
+		a.unasked()
+	})
+}
+
+// mkdirBeside makes a directory in the root, on which the other one has a lease.
+func (one *client) mkdirBeside(other *client, name string) (ino uint64) {
+	done := later(func() { ino = one.mkdir(1, name).Attr.Inode })
+	other.answers(other.recall())
+	<-done
+	return ino
+}
+
+// Opening for writing gives the file to the session if nobody else has to do with it;
+// truncating takes what others have.
+func TestOpenForWriting(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		a, b := c.holder(), c.holder()
+		defer a.vanish()
+		defer b.vanish()
+		f := a.file("f").Attr.Inode
+		open := func(one *client, flags uint32) *pb.OpenReply {
+			return must[*pb.OpenReply](c.t)(one.api().Open(c.t.Context(), &pb.OpenRequest{Caller: one.changes(), Inode: f, Flags: flags}))
+		}
+		var got *pb.OpenReply
+		done := later(func() { got = open(b, syscall.O_WRONLY) })
+		a.answers(a.recall())
+		<-done
+		if len(got.Grants.GetExclusive()) != 0 || len(got.Grants.GetShared()) != 1 {
+			t.Errorf("beside another: %v", got.Grants)
+		}
+		done = later(func() { got = open(b, syscall.O_WRONLY|syscall.O_TRUNC) })
+		if r := a.recall(); r.Keep != keepNone {
+			t.Errorf("recalled %v", r)
+		} else {
+			a.answers(r)
+		}
+		<-done
+		for one, count := range map[*client]uint32{a: 1, b: 2} {
+			must[*pb.ReleaseReply](c.t)(one.api().Release(c.t.Context(), &pb.ReleaseRequest{Caller: one.changes(), Closed: []*pb.OpenCount{{Inode: f, Count: count}}}))
+		}
+		if got = open(b, syscall.O_RDWR); len(got.Grants.GetExclusive()) != 1 {
+			t.Errorf("alone: %v", got.Grants)
+		}
+	})
+}
+
+// Who waits for a lock stands in nobody's way.
+func TestWaitingForLockHoldsNoClaim(t *testing.T) {
+	inCluster(t, 0, withLeases, func(c *cluster) {
+		a, b := c.holder(), c.holder()
+		defer a.vanish()
+		defer b.vanish()
+		must[*pb.SetLockReply](c.t)(a.lock(exclusive(1), 0))
+		if !must[*pb.SetLockReply](c.t)(b.lock(exclusive(2), 1)).Queued {
+			t.Fatal("not queued")
+		}
+		if got := must[*pb.AcquireReply](c.t)(a.acquire(1, pb.LeaseMode_LEASE_EXCLUSIVE)); len(got.Grants.GetExclusive()) != 1 {
+			t.Errorf("acquired %v", got)
+		}
+		unlock := exclusive(1)
+		unlock.Mode = pb.LockMode_LOCK_NONE
+		must[*pb.SetLockReply](c.t)(a.lock(unlock, 0))
+		var got *pb.SetLockReply
+		done := later(func() { got = must[*pb.SetLockReply](c.t)(b.lock(exclusive(2), 1)) })
+		r := a.recall() // what it wrote before it unlocked is to be seen under the lock
+		stillWaits(c.t, done)
+		a.answers(r)
+		if <-done; got.Queued || got.Attr.GetInode() != 1 {
+			t.Errorf("locked: %v", got)
+		}
+	})
+}
+
+// A chunk that is dropped from a file nobody has open was known to who has a lease on it.
+func TestDroppedChunkIsRecalled(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		a := c.holder()
+		defer a.vanish()
+		f := a.file("f")
+		must[*pb.ReleaseReply](c.t)(a.api().Release(c.t.Context(), &pb.ReleaseRequest{Caller: a.changes(), Closed: []*pb.OpenCount{{Inode: f.Attr.Inode, Count: 1}}}))
+		r := a.recall()
+		if c.status().Chunks.Assigned != 1 || c.status().Claims != 1 {
+			t.Errorf("dropped already: %v", c.status())
+		}
+		a.answers(r)
+		synctest.Wait()
+		if s := c.status(); s.Chunks.Assigned != 0 || s.Recalls != 1 || s.Claims != 0 {
+			t.Errorf("not dropped: %v", s)
+		}
 	})
 }
