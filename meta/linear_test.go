@@ -187,7 +187,7 @@ func (s *cacher) changed(ino, change uint64) { s.floor[ino] = max(s.floor[ino], 
 
 // learn caches what an answer said of a name. It needs mu.
 func (s *cacher) learn(name string, there bool, change uint64) {
-	if !s.leases[1] || change < s.floor[1] || change < s.names[name].change {
+	if !s.leases[1] || change < s.floor[1] || change < s.names[name].change || s.flying[name] > 0 {
 		return
 	}
 	k := known{change: change}
@@ -227,12 +227,16 @@ func (s *cacher) work(h *history, rnd *rand.Rand, slot uint32, id int, file uint
 	}
 }
 
-// caller is that of a worker's next change; what it changes is unknown until takes off.
+// caller is that of a worker's next change. What it changes is unknown until it has
+// landed, and after it too if its answer is out of date already.
 func (s *cacher) caller(slot uint32, key string) *pb.Caller {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sequence[slot]++
 	s.flying[key]++
+	if delete(s.names, key); key == "mode" {
+		clear(s.modes)
+	}
 	return &pb.Caller{Session: s.welcome.Session, Slot: slot, Sequence: s.sequence[slot]}
 }
 
@@ -272,9 +276,7 @@ func (s *cacher) remove(slot uint32, name string, late time.Duration) uint32 {
 	defer s.mu.Unlock()
 	if err == nil {
 		s.changed(1, reply.ParentChange)
-		if s.learn(name, false, reply.ParentChange); reply.ParentChange == 0 {
-			delete(s.names, name)
-		}
+		s.learn(name, false, reply.ParentChange)
 	}
 	return s.says(err, proto.NotFound)
 }
@@ -324,7 +326,7 @@ func (s *cacher) set(slot uint32, ino uint64, mode uint32, late time.Duration) {
 
 // learnMode needs mu.
 func (s *cacher) learnMode(attr *pb.Attr) {
-	if s.leases[attr.Inode] && attr.Change >= max(s.modes[attr.Inode].change, s.floor[attr.Inode]) {
+	if s.leases[attr.Inode] && s.flying["mode"] == 0 && attr.Change >= max(s.modes[attr.Inode].change, s.floor[attr.Inode]) {
 		s.modes[attr.Inode] = known{attr.Mode & permBits, attr.Change}
 	}
 }
