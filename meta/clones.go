@@ -60,12 +60,20 @@ func (m *Master) sharedFrom(r *request, ino proto.InodeID, first uint64, count i
 func (m *Master) unshare(ctx context.Context, r *request, ino proto.InodeID, index uint64, shared proto.ChunkID) error {
 	ctx, cancel := context.WithTimeout(ctx, chainWithin)
 	defer cancel()
+	// The claim lasts as long as the clone takes, and comes before the chunk is ours.
+	claim := &request{op: r.op, subject: r.subject, session: r.session}
+	if err := m.secure(ctx, claim, claim.exists(ino)); err != nil {
+		m.leave(claim)
+		return err
+	}
 	done, err := m.work.wait(ctx, shared)
 	if err != nil {
+		m.leave(claim)
 		return r.fail(proto.Unavailable, "the chunk is being copied; try again")
 	}
 	finished := make(chan error, 1)
 	m.loops.Go(func() {
+		defer m.leave(claim)
 		defer done()
 		finished <- m.clone(r, ino, index, shared)
 	})

@@ -9,7 +9,10 @@
 //   - change: a request of a client that becomes a command in the log.
 //   - slot: see proto/common.proto; a change that is repeated is answered from it.
 //   - turn: a session is told that it has the lock it waited for (meta/locks).
-//   - soft state: opens, locks, liveness, presence of replicas, queues. Rebuilt after a start.
+//   - lease, grant, claim, debt: see meta/leases. Recalls are sent, and answered, over the
+//     sessions' streams.
+//   - frozen: sessions of an earlier start may have leases that are not known yet.
+//   - soft state: opens, locks, leases, liveness, presence of replicas, queues. Rebuilt after a start.
 //   - order: a command to a chunkserver whose result is awaited.
 //   - survivors: the members a chain goes on with after a failure.
 //   - fence: to have a replica refuse requests of other versions than a new one.
@@ -30,15 +33,26 @@
 //     older than, or its server outside, a chain whose replicas are good (G10, L2).
 //   - A request is carried out once: its slot is held while it is under way, and the
 //     log keeps the answer. Opens, which are not logged, are counted once likewise.
+//   - Before a request takes effect that leases of other sessions exclude, they have been
+//     given back: what reads names the inodes it reads, and waits until nobody else has
+//     them exclusive; what changes claims them, from before it is logged until its answer
+//     is made, and waits until nobody else has a lease (observe, secure). Two things
+//     change what may be cached, and recall nobody: access times, and chains.
+//   - What an answer says of inodes that it grants was read at one moment with the grant.
+//   - A session whose leases others wait for is ended when it has not been heard of for
+//     the lease time, counted from when its last keepalive was answered (L8); if it keeps
+//     alive but does not answer the recall, its keepalives are not answered any more.
 //   - The soft state follows the log inside Apply, before anybody can see the change.
 //
 // # Locks, in order
 //
 //	slot.busy, chunkWork   held over proposals and orders; of chunks a shared one before its clone
+//	a claim                waited for with a slot held, never with chunkWork; held over both
 //	sharings               an end is waited for, with neither of the others' ends in between
 //	census.mu              held over a look at all chunks
 //	machine.mu             read by handlers, written by Apply; never held over anything that blocks
 //	locking.mu             the table of locks
+//	leasing.mu             the table of leases
 //	writers.mu             over sessions.mu
 //	sessions.mu, feed.mu   in this order; then leaves, as are
 //	Registry.mu, deletes.mu, blames.mu, chunkWork.mu
@@ -48,7 +62,9 @@
 //
 // # What blocks
 //
-// Reads never wait for the log. Changes wait for its sync. ReportChainFailure waits
+// Reads never wait for the log, but for leases that exclude them. Changes wait for its
+// sync and, with their slot held, for leases. A request that waits for a lock holds no
+// claim. ReportChainFailure waits
 // for chunkservers, for a bounded time. Handlers of streams last as long as these do,
 // and end when Close begins.
 package meta

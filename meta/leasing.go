@@ -26,12 +26,11 @@ type leasing struct {
 	thawed   chan struct{} // closed when all leases of an earlier start are known or over
 	thawing  sync.Once
 
+	mu    sync.Mutex // protects below
+	table *leases.Table
 	// abandoned, if set, is told of the files that a session had exclusive when it ended
 	// without saying so. It must not block.
 	abandoned func(ino proto.InodeID)
-
-	mu    sync.Mutex // protects table
-	table *leases.Table
 }
 
 func newLeasing(s *sessions, period time.Duration) *leasing {
@@ -100,14 +99,13 @@ func (k *leasing) use(fn func(t *leases.Table)) {
 // end forgets the leases of a session that has ended. When it did not say goodbye, it
 // may have left behind what it wrote under exclusive ones.
 func (k *leasing) end(one *session, goodbye bool) {
-	var exclusive []proto.InodeID
-	k.use(func(t *leases.Table) { exclusive = t.End(one.id) })
-	if k.abandoned == nil || goodbye {
-		return
-	}
-	for _, ino := range exclusive {
-		k.abandoned(ino)
-	}
+	k.use(func(t *leases.Table) {
+		for _, ino := range t.End(one.id) {
+			if k.abandoned != nil && !goodbye {
+				k.abandoned(ino)
+			}
+		}
+	})
 }
 
 // leased is what a request has to do with leases.

@@ -285,7 +285,10 @@ func TestLateAndMissingAnswers(t *testing.T) {
 func TestAbandonedFiles(t *testing.T) {
 	inCluster(t, 3, withLeases, func(c *cluster) {
 		var left []proto.InodeID
-		c.master.leases.abandoned = func(ino proto.InodeID) { left = append(left, ino) }
+		k := c.master.leases
+		k.mu.Lock()
+		k.abandoned = func(ino proto.InodeID) { left = append(left, ino) }
+		k.mu.Unlock()
 		a, b := c.holder(), c.holder()
 		a.file("f")
 		var g *pb.CreateReply
@@ -298,11 +301,13 @@ func TestAbandonedFiles(t *testing.T) {
 		a.vanish()
 		b.vanish()
 		time.Sleep(time.Minute)
+		k.mu.Lock()
+		defer k.mu.Unlock()
 		if len(left) != 1 || uint64(left[0]) != g.Attr.Inode {
 			t.Errorf("abandoned: %v", left)
 		}
-		if s := c.status(); s.Leases != 0 {
-			t.Errorf("%d leases are left", s.Leases)
+		if held := k.table.Stats().Held; held != 0 {
+			t.Errorf("%d leases are left", held)
 		}
 	})
 }

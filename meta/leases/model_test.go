@@ -10,7 +10,7 @@ import (
 	"github.com/distrifs/distrifs/proto"
 )
 
-var runs = flag.Int("leases.runs", 300, "random runs of the model test")
+var runs = flag.Int("leases.runs", 100, "random runs of the model test")
 
 // TestRandomInterleavings runs sessions that do anything the protocol allows, with
 // answers, recalls and their answers delivered late and out of order, against one table,
