@@ -298,6 +298,7 @@ func TestAbandonedFiles(t *testing.T) {
 		if err := a.send(&pb.SessionRequest{Request: &pb.SessionRequest_KeepAlive{KeepAlive: &pb.KeepAlive{Goodbye: true}}}); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		a.vanish()
 		b.vanish()
 		time.Sleep(time.Minute)
