@@ -16,7 +16,6 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -35,7 +34,7 @@ type agentOptions struct {
 	address string // of the data plane, as others reach it
 	version string // of the software
 	dial    func(ctx context.Context, address string) (net.Conn, error)
-	read    func(ctx context.Context, r pipeline.ReadRequest, dst []byte) (int, error)
+	peers   peers
 	forget  func(chunk uuid.UUID) // told after a replica was removed or replaced
 	log     *slog.Logger
 }

@@ -112,7 +112,7 @@ func (m *fakeMaster) BlockReport(_ context.Context, r *pb.BlockReportRequest) (*
 		digests := make([]uint64, testBuckets)
 		for _, s := range m.replicas {
 			id := proto.ChunkID(s.Chunk)
-			digests[proto.BucketOf(id, testBuckets)] += proto.ReplicaDigest(id, proto.Version(s.Version), s.Unclean, s.Corrupt)
+			digests[proto.BucketOf(id, testBuckets)] += proto.ReplicaDigest(id, proto.Version(s.Version), proto.FlagsOf(s.Unclean, s.Corrupt, s.Complete, s.Broken))
 		}
 		for b, digest := range r.Digests {
 			if digest != digests[b] {
@@ -144,12 +144,25 @@ func (m *fakeMaster) order(c *pb.NodeCommand) *pb.CommandResult {
 
 func (m *fakeMaster) synced() { m.wait(func() bool { return m.reports > 0 && len(m.beats) > 0 }) }
 
+// fakePeers are other chunkservers that only whole copies can be made from.
+type fakePeers struct {
+	read func(context.Context, pipeline.ReadRequest, []byte) (int, error)
+}
+
+func (f fakePeers) Read(ctx context.Context, r pipeline.ReadRequest, dst []byte) (int, error) {
+	return f.read(ctx, r, dst)
+}
+
+func (f fakePeers) Sums(context.Context, uuid.UUID, proto.Version, pipeline.Hop) (uint64, []uint32, error) {
+	return 0, nil, proto.E(proto.NotSupported, "sums", "", "")
+}
+
 // startAgent runs an agent for s until the test ends; result gives what run returns.
-func startAgent(t *testing.T, s *Store, master string, read func(context.Context, pipeline.ReadRequest, []byte) (int, error), forget func(uuid.UUID)) (stop func(), result chan error) {
+func startAgent(t *testing.T, s *Store, master string, peers peers, forget func(uuid.UUID)) (stop func(), result chan error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	a := newAgent(s, agentOptions{
-		master: master, address: "10.0.0.1:1", version: "test", log: slog.New(slog.DiscardHandler), read: read, forget: forget,
+		master: master, address: "10.0.0.1:1", version: "test", log: slog.New(slog.DiscardHandler), peers: peers, forget: forget,
 		dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		},
@@ -212,7 +225,7 @@ func TestAgentObeys(t *testing.T) {
 		return copy(dst, content[min(int(r.Offset), len(content)):]), nil
 	}
 	forgotten := make(chan uuid.UUID, 10)
-	startAgent(t, s, address, read, func(c uuid.UUID) { forgotten <- c })
+	startAgent(t, s, address, fakePeers{read}, func(c uuid.UUID) { forgotten <- c })
 	m.synced()
 	setVersion := func(chunk, version, epoch uint64, create bool) *pb.CommandResult {
 		return m.order(&pb.NodeCommand{Epoch: epoch, Command: &pb.NodeCommand_SetVersion{SetVersion: &pb.SetVersion{Chunk: chunk, Version: version, Create: create}}})

@@ -74,7 +74,8 @@ func (r *replica) describe() *pb.ReplicaState {
 		Chunk:   uint64(r.id),
 		Version: uint64(max(r.version, 1)),
 		Length:  uint64(r.length),
-		Unclean: r.unclean,
+		Unclean: r.unclean, Complete: r.unclean && !r.gaps,
+		Broken:  r.broken == r.version,
 		Corrupt: r.corrupt.Load() || r.lost.Load() != nil,
 	}
 }

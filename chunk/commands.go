@@ -61,6 +61,9 @@ func (s *session) do(ctx context.Context, command *pb.NodeCommand) (proto.ChunkI
 		if obeyErr != nil {
 			return id, obeyErr
 		}
+		if c.SetVersion.Stands {
+			return id, s.store.LetStand(id, proto.Version(c.SetVersion.Version))
+		}
 		return id, s.store.SetVersion(id, proto.Version(c.SetVersion.Version), c.SetVersion.Create)
 	case *pb.NodeCommand_Delete:
 		id := proto.ChunkID(c.Delete.Chunk)

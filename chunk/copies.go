@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
@@ -15,9 +17,6 @@ import (
 // another chunk, which nobody writes to any more and of which this chunkserver may
 // have a replica itself. Either way every block is verified when it is read, so a
 // corrupt source is found and another one tried (G5).
-
-// reader gives bytes of the chunk that is copied, as pipeline.Client.Read does.
-type reader func(ctx context.Context, off uint64, dst []byte) (int, error)
 
 // copy tries the sources in order, the own replica first.
 func (s *session) copy(ctx context.Context, id proto.ChunkID, order *pb.CopyChunk) error {
@@ -29,17 +28,11 @@ func (s *session) copy(ctx context.Context, id proto.ChunkID, order *pb.CopyChun
 	})
 	var errs []error
 	for _, source := range sources {
-		read := s.readerOf(source, id, order)
-		if read == nil {
+		from := s.sourceOf(source, id, order)
+		if from == nil {
 			continue
 		}
-		pace := newPace(order.Rate)
-		err := s.store.Copy(ctx, id, version, func(ctx context.Context, off uint64, dst []byte) (int, error) {
-			if !pace.wait(ctx, len(dst)) {
-				return 0, proto.E(proto.Unavailable, "copy", fmt.Sprintf("chunk %v", id), "the chunkserver stops")
-			}
-			return read(ctx, off, dst)
-		})
+		err := s.copyFrom(ctx, id, version, &paced{from, newPace(order.Rate)}, order.Afresh)
 		if err == nil {
 			s.copied.Add(1)
 			s.log.Debug("replica copied by order of the master", "chunk", id, "version", version, "of", proto.ChunkID(order.OfChunk), "from", source.Address)
@@ -64,8 +57,16 @@ func own(source *pb.Replica, node proto.NodeID) int {
 	return 0
 }
 
-// readerOf reads what is to be copied from a source; nil: it cannot be one.
-func (s *session) readerOf(source *pb.Replica, id proto.ChunkID, order *pb.CopyChunk) reader {
+// copyFrom fetches what differs from what is here, or everything afresh.
+func (s *session) copyFrom(ctx context.Context, id proto.ChunkID, version proto.Version, from Source, afresh bool) error {
+	if afresh {
+		return s.store.Copy(ctx, id, version, from.Read)
+	}
+	return s.store.Resync(ctx, id, version, from)
+}
+
+// sourceOf is what is to be copied from; nil: it cannot be a source.
+func (s *session) sourceOf(source *pb.Replica, id proto.ChunkID, order *pb.CopyChunk) Source {
 	m := s.store.membership.Load()
 	chunk, version := m.cluster.ChunkUUID(id), proto.Version(order.Version)
 	if order.OfChunk != 0 {
@@ -73,14 +74,59 @@ func (s *session) readerOf(source *pb.Replica, id proto.ChunkID, order *pb.CopyC
 	}
 	switch {
 	case own(source, m.node) == 1 && order.OfChunk != 0 && order.OfChunk != uint64(id):
-		return func(_ context.Context, off uint64, dst []byte) (int, error) {
-			return s.store.Read(chunk, version, off, dst, make([]uint32, pieces(off, len(dst))))
-		}
+		return &local{s.store, chunk, version}
 	case own(source, m.node) == 1 || source.Address == "":
 		return nil
 	}
-	from := pipeline.Hop{Node: proto.NodeID(source.Node), Address: source.Address}
-	return func(ctx context.Context, off uint64, dst []byte) (int, error) {
-		return s.read(ctx, pipeline.ReadRequest{Chunk: chunk, Version: version, Offset: off, From: from}, dst)
+	return &remote{s.peers, chunk, version, pipeline.Hop{Node: proto.NodeID(source.Node), Address: source.Address}}
+}
+
+// local is a replica of another chunk here, as a Source.
+type local struct {
+	store   *Store
+	chunk   uuid.UUID
+	version proto.Version
+}
+
+func (l *local) Sums(context.Context) (length uint64, sums []uint32, err error) {
+	return l.store.Sums(l.chunk, l.version, 0, uint64(l.store.layout()), nil)
+}
+
+func (l *local) Read(_ context.Context, off uint64, dst []byte) (int, error) {
+	return l.store.Read(l.chunk, l.version, off, dst, make([]uint32, pieces(off, len(dst))))
+}
+
+// peers is what other chunkservers are read with.
+type peers interface {
+	Read(ctx context.Context, r pipeline.ReadRequest, dst []byte) (int, error)
+	Sums(ctx context.Context, chunk uuid.UUID, version proto.Version, from pipeline.Hop) (uint64, []uint32, error)
+}
+
+// remote is a replica on another chunkserver, as a Source.
+type remote struct {
+	peers
+	chunk   uuid.UUID
+	version proto.Version
+	from    pipeline.Hop
+}
+
+func (r *remote) Sums(ctx context.Context) (length uint64, sums []uint32, err error) {
+	return r.peers.Sums(ctx, r.chunk, r.version, r.from)
+}
+
+func (r *remote) Read(ctx context.Context, off uint64, dst []byte) (int, error) {
+	return r.peers.Read(ctx, pipeline.ReadRequest{Chunk: r.chunk, Version: r.version, Offset: off, From: r.from}, dst)
+}
+
+// paced is a Source that is read at a rate.
+type paced struct {
+	Source
+	pace *pace
+}
+
+func (p *paced) Read(ctx context.Context, off uint64, dst []byte) (int, error) {
+	if !p.pace.wait(ctx, len(dst)) {
+		return 0, proto.E(proto.Unavailable, "copy", "", "the chunkserver stops")
 	}
+	return p.Source.Read(ctx, off, dst)
 }

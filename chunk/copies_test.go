@@ -31,13 +31,13 @@ func newCloner(t *testing.T) *cloner {
 	must(t, write(store, testChunk(1), 3, 0, c.content, true))
 	c.session = &session{agent: newAgent(store, agentOptions{
 		log: slog.New(slog.DiscardHandler), forget: func(uuid.UUID) {},
-		read: func(_ context.Context, r pipeline.ReadRequest, dst []byte) (int, error) {
+		peers: fakePeers{func(_ context.Context, r pipeline.ReadRequest, dst []byte) (int, error) {
 			c.remote++
 			if r.Chunk != testChunk(1) || r.Version != 3 || r.From.Node != 8 {
 				return 0, proto.E(proto.WrongVersion, "read", r.Chunk.String(), "")
 			}
 			return copy(dst, c.content[min(int(r.Offset), len(c.content)):]), nil
-		},
+		}},
 	})}
 	return c
 }

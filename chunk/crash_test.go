@@ -181,7 +181,8 @@ func TestUncleanReplicaServesNobody(t *testing.T) {
 	wantKind(t, "sync", s.Sync(testChunk(1), 1), proto.NoReplica)
 	wantKind(t, "write", write(s, testChunk(1), 1, 0, []byte("c"), false), proto.NoReplica)
 	wantKind(t, "zero", s.Zero(testChunk(1), 1, 0, 10, false), proto.NoReplica)
-	must(t, s.SetVersion(1, 1, false)) // no better replica is left: its bytes stand
+	wantKind(t, "set version", s.SetVersion(1, 2, false), proto.Unavailable)
+	must(t, s.LetStand(1, 1)) // no better replica is left: its bytes stand
 	got, err := read(t, s, testChunk(1), 1, 0, 20_000)
 	if err != nil || len(got) != 20_000 {
 		t.Errorf("%d bytes, %v", len(got), err)
@@ -226,7 +227,7 @@ func TestKilled(t *testing.T) {
 	if !s.replicaState(1).Unclean {
 		t.Error("a clean stop made an unclean replica clean")
 	}
-	must(t, s.SetVersion(1, 2, false))
+	must(t, s.LetStand(1, 2))
 	if s.replicaState(1).Unclean {
 		t.Error("unclean after the master has settled it")
 	}

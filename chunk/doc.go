@@ -11,7 +11,11 @@
 //   - period: the time from the first write to a replica until it is synced while
 //     nobody writes. The footer's flag "being written" is set throughout.
 //   - unclean: a replica that was in a period when the process or the machine died.
-//     It serves nobody until the master says that its bytes stand (SetVersion).
+//     It serves nobody until it was made equal to a good one (Resync), or the master says
+//     that its bytes stand (LetStand). It is complete if only the process died: then
+//     the page cache still has all that was acknowledged.
+//   - fence: the version that a replica is being made equal to; from then on requests of
+//     lower versions are refused.
 //   - lost: a replica whose bytes cannot be relied upon any more: its disk failed
 //     while it was being written or synced (L9), or its file is not what was written.
 //   - scrub: reading every replica in the background, one pass in 14 days, to find

@@ -23,6 +23,7 @@ import (
 //	superblock                       superblock.go
 //	lock                             held while a process uses the folder
 //	00/ ... ff/chunk-<uuid>          footer.go; in the folder of the chunk id's low byte
+//	boot                             boot.go
 //	tmp/                             replicas not whole yet; emptied at each start
 //	scrub                            progress.go
 //	quarantine/chunk-<uuid>.<n>      what start found twice; for a person to judge
@@ -43,6 +44,7 @@ type folder struct {
 	log  *slog.Logger
 	lock io.Closer
 
+	intact      bool          // all that was written before the last stop is there, synced or not
 	temporaries atomic.Uint64 // names given out in tmp/
 
 	mu     sync.Mutex // protects all below

@@ -49,7 +49,7 @@ const (
 	footerUsed     = 64 // bytes of the page that carry something
 
 	flagWriting  = 1 << 0 // written to since the last sync: verified after an unclean stop
-	flagUnclean  = 1 << 1 // was being written at an unclean stop, and the master has not settled it since
+	flagUnclean  = 1 << 1 // was being written when its machine stopped, and the master has not settled it since
 	flagsDefined = flagWriting | flagUnclean
 
 	blockSize = proto.BlockSize

@@ -19,6 +19,10 @@ type StoreOptions struct {
 	FS     disk.FS
 	Logger *slog.Logger
 
+	// Boot names the time since the machine was started. If it is the same as at the last
+	// start, what had been written then is still there, synced or not. Empty: not known.
+	Boot string
+
 	OpenChunks int   // descriptors kept open; 0: 4096
 	TableBytes int64 // memory for tables of open chunks; 0: 256 MiB
 }
@@ -47,7 +51,7 @@ func OpenStore(o StoreOptions) (*Store, error) {
 	}
 	err := s.take(o)
 	if err == nil {
-		err = s.begin()
+		err = s.begin(o.Boot)
 	}
 	if err == nil {
 		err = s.scan()
@@ -127,7 +131,7 @@ func (s *Store) recognize(known []*folder) error {
 }
 
 // begin starts a new incarnation in every folder, durably before it is used.
-func (s *Store) begin() error {
+func (s *Store) begin(boot string) error {
 	var now superblock
 	for _, f := range s.folders {
 		if f.sb.joined() {
@@ -142,6 +146,9 @@ func (s *Store) begin() error {
 			f.log.Warn("the last stop was not clean: chunks that were being written are checked")
 		}
 		if err := f.makeDirs(); err != nil {
+			return err
+		}
+		if err := f.recognizeBoot(boot); err != nil {
 			return err
 		}
 		if err := f.updateSuperblock(func(sb *superblock) {
@@ -228,7 +235,7 @@ func (s *Store) refresh() {
 // that succeeded, and lets go of the folders. No method may be under way or follow.
 func (s *Store) Close() error {
 	err := s.settle(0, stopSyncers)
-	clean := len(s.dirty.list()) == 0
+	clean := !slices.ContainsFunc(s.dirty.list(), (*replica).unsynced)
 	s.mu.Lock()
 	for _, r := range s.index {
 		r.mu.Lock()

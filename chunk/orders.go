@@ -12,9 +12,27 @@ import (
 // SetVersion raises the replica's version, durably: from when it returns nil,
 // requests of other versions are refused. The version that the replica has is
 // confirmed again; a lower one is refused with WrongVersion (L3). With create an
-// absent replica becomes an empty one. It is the master's word that the replica
-// belongs to the chain of that version, so it is not unclean any more.
+// absent replica becomes an empty one. An unclean replica is refused with Unavailable:
+// it has to be made equal to another (Resync) or told that its bytes stand (LetStand).
 func (s *Store) SetVersion(id proto.ChunkID, v proto.Version, create bool) error {
+	return s.raise(id, v, create, (*replica).refuseUnclean)
+}
+
+// LetStand is SetVersion for a replica that may be unclean: the master says that no
+// other is better, so that it is not unclean any more.
+func (s *Store) LetStand(id proto.ChunkID, v proto.Version) error {
+	return s.raise(id, v, false, func(*replica) error { return nil })
+}
+
+func (r *replica) refuseUnclean() error {
+	if !r.unclean {
+		return nil
+	}
+	return r.fail(proto.Unavailable, "set version", "replica is unclean: it has to be made equal to another", nil)
+}
+
+// raise is SetVersion if allowed, which is called with the replica locked, agrees.
+func (s *Store) raise(id proto.ChunkID, v proto.Version, create bool, allowed func(*replica) error) error {
 	if s.membership.Load() == nil {
 		return proto.E(proto.Unavailable, "set version", fmt.Sprintf("chunk %v", id), "this chunkserver has not joined a cluster yet")
 	}
@@ -24,7 +42,7 @@ func (s *Store) SetVersion(id proto.ChunkID, v proto.Version, create bool) error
 	}
 	if r.state == absent {
 		err = s.create(r, func() error { return r.finish(nil) })
-	} else {
+	} else if err = allowed(r); err == nil {
 		err = r.setVersion(v)
 	}
 	r.mu.Unlock()
@@ -37,10 +55,10 @@ func (s *Store) SetVersion(id proto.ChunkID, v proto.Version, create bool) error
 
 // setVersion needs mu for writing; nothing is confirmed before a sync.
 func (r *replica) setVersion(v proto.Version) error {
-	if err := r.check("set version", r.version); err != nil {
+	if err := r.exists("set version"); err != nil {
 		return err
 	}
-	if v < r.version {
+	if v < max(r.version, r.fence) {
 		return r.check("set version", v)
 	}
 	if v == r.version && !r.unclean {
@@ -49,10 +67,10 @@ func (r *replica) setVersion(v proto.Version) error {
 	if err := r.open(); err != nil {
 		return err
 	}
-	before, unclean := r.version, r.unclean
-	r.version, r.unclean = v, false
+	before, unclean, gaps := r.version, r.unclean, r.gaps
+	r.version, r.unclean, r.gaps = v, false, false
 	if err := r.writeFooter(r.flags &^ flagUnclean); err != nil {
-		r.version, r.unclean, r.stale = before, unclean, true
+		r.version, r.unclean, r.gaps, r.stale = before, unclean, gaps, true
 		return err
 	}
 	r.writes++ // to be synced

@@ -87,7 +87,7 @@ func settled(t testing.TB, s *Store) *Store {
 	t.Helper()
 	for _, r := range s.replicaStates(func(proto.ChunkID) bool { return true }) {
 		if r.Unclean && !r.Corrupt {
-			must(t, s.SetVersion(proto.ChunkID(r.Chunk), proto.Version(r.Version), false))
+			must(t, s.LetStand(proto.ChunkID(r.Chunk), proto.Version(r.Version)))
 		}
 	}
 	return s

@@ -39,12 +39,15 @@ type replica struct {
 	table   table     // while open; right also when stale
 	charged int64     // bytes of the table that the cache counts
 
-	stale     bool      // the table or footer on disk is behind memory: a write of it failed
-	unclean   bool      // to be reported, and put into the footer with the next one written
-	fresh     bool      // the name is not known to be durable
-	writes    uint64    // counts writes
-	synced    uint64    // value of writes at the last sync
-	lastWrite time.Time // end of the last write
+	stale     bool          // the table or footer on disk is behind memory: a write of it failed
+	unclean   bool          // it was in a period when its chunkserver died, and the master has not settled it
+	gaps      bool          // unclean, and something that it acknowledged may be missing; put into the footer
+	fence     proto.Version // requests of lower versions are refused: it is being made equal to that version
+	broken    proto.Version // at which a write was applied here and failed elsewhere in the chain; 0: none
+	fresh     bool          // the name is not known to be durable
+	writes    uint64        // counts writes
+	synced    uint64        // value of writes at the last sync
+	lastWrite time.Time     // end of the last write
 }
 
 type lostCause struct{ error }
@@ -76,13 +79,24 @@ func (r *replica) fail(kind proto.Kind, op, detail string, cause error) error {
 	return &proto.Error{Kind: kind, Op: op, Subject: r.subject(), Detail: detail, Err: cause}
 }
 
-// check tells whether a request for version v may use the replica. Needs mu.
-func (r *replica) check(op string, v proto.Version) error {
+// exists tells whether there is a replica that can be used for anything. Needs mu.
+func (r *replica) exists(op string) error {
 	switch {
 	case r.state != whole:
 		return proto.E(proto.NoReplica, op, fmt.Sprintf("chunk %v", r.id), "")
 	case r.lost.Load() != nil:
 		return r.fail(proto.DataCorrupt, op, "replica is lost", r.lost.Load().error)
+	}
+	return nil
+}
+
+// check tells whether a request for version v may use the replica. Needs mu.
+func (r *replica) check(op string, v proto.Version) error {
+	switch err := r.exists(op); {
+	case err != nil:
+		return err
+	case r.fence > v:
+		return r.fail(proto.WrongVersion, op, fmt.Sprintf("version %d was asked for, the replica is fenced at %d", v, r.fence), nil)
 	case r.version != v:
 		return r.fail(proto.WrongVersion, op, fmt.Sprintf("version %d was asked for, the replica has %d", v, r.version), nil)
 	}
@@ -185,7 +199,7 @@ func (r *replica) writeFooter(flags uint32) error {
 
 // ownFlags are the flags to write beside flagWriting.
 func (r *replica) ownFlags() uint32 {
-	if r.unclean {
+	if r.gaps {
 		return flagUnclean
 	}
 	return 0

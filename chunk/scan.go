@@ -124,7 +124,8 @@ func (r *replica) adoptFooter(file disk.File) error {
 		return damaged("footer is that of chunk %v with chunk size %d", f.chunk, f.capacity)
 	}
 	r.version, r.length, r.flags = f.version, f.length, f.flags
-	r.unclean = f.flags&flagUnclean != 0
+	r.gaps = f.flags&flagUnclean != 0
+	r.unclean = r.gaps
 	return nil
 }
 
@@ -159,6 +160,11 @@ func (s *Store) double(r *replica) error {
 func (r *replica) recover() error {
 	r.unclean, r.fresh = true, true
 	r.store.dirty.add(r)
+	if r.gaps = r.gaps || !r.folder.intact; r.gaps && r.flags&flagUnclean == 0 {
+		if err := r.writeFooter(r.flags | flagUnclean); err != nil { // a later start of this boot must know
+			return err
+		}
+	}
 	raw := make([]byte, r.layout().blocks()*entrySize)
 	if n, err := r.file.ReadAt(raw, r.layout().tableAt()); n < len(raw) {
 		return r.folder.failed("read table of "+r.path(), err)

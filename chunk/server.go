@@ -22,6 +22,7 @@ type Config struct {
 	Advertise string   // host:port of the data plane as others reach it; empty: the listener's address
 	Version   string   // of the software
 
+	Boot   string                                                      // see StoreOptions; empty: ThisBoot, if FS is disk.OS
 	FS     disk.FS                                                     // nil: disk.OS
 	Dial   func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
 	Logger *slog.Logger                                                // nil: none
@@ -60,6 +61,9 @@ func Open(c Config) (*Server, error) {
 	if c.FS == nil {
 		c.FS = disk.OS
 	}
+	if c.Boot == "" && c.FS == disk.OS {
+		c.Boot = ThisBoot()
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -68,7 +72,7 @@ func Open(c Config) (*Server, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		}
 	}
-	store, err := OpenStore(StoreOptions{Dirs: c.Dirs, FS: c.FS, Logger: c.Logger, OpenChunks: c.OpenChunks, TableBytes: c.TableBytes})
+	store, err := OpenStore(StoreOptions{Dirs: c.Dirs, FS: c.FS, Logger: c.Logger, Boot: c.Boot, OpenChunks: c.OpenChunks, TableBytes: c.TableBytes})
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +95,7 @@ func (s *Server) Serve(listener net.Listener) error {
 	failed := make(chan error, 2)
 	a := newAgent(s.store, agentOptions{
 		master: s.config.Master, address: address, version: s.config.Version, dial: s.config.Dial,
-		read: s.client.Read, forget: s.plane.Forget, log: s.config.Logger,
+		peers: s.client, forget: s.plane.Forget, log: s.config.Logger,
 	})
 	if !s.start(append(s.scrubs(),
 		func() { failed <- s.plane.Serve(listener) },

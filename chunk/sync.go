@@ -91,10 +91,12 @@ func (r *replica) sync(settle bool) error {
 }
 
 // endPeriod takes the flag away, when everything is durable. The flag itself may
-// stay on disk a while: that costs a needless check after a crash, no more.
+// stay on disk a while: that costs a needless check after a crash, no more. A replica
+// that may differ from the others keeps it, so that a later start knows.
 // Needs mu for writing, and an open file.
 func (r *replica) endPeriod() error {
-	if r.flags&flagWriting == 0 || r.stale {
+	differs := r.unclean && !r.gaps || r.broken == r.version
+	if r.flags&flagWriting == 0 || r.stale || differs {
 		return nil
 	}
 	if err := r.writeFooter(r.ownFlags()); err != nil {
@@ -102,6 +104,13 @@ func (r *replica) endPeriod() error {
 	}
 	r.store.dirty.remove(r)
 	return nil
+}
+
+// unsynced tells whether a stop would leave bytes that are not durable.
+func (r *replica) unsynced() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.writes != r.synced || r.stale || r.lost.Load() != nil
 }
 
 // rewrite brings table and footer on disk up to memory again, after a write of

@@ -14,10 +14,10 @@ import (
 // The version says who may be trusted. A member of the logged chain is
 //
 //	good       it confirmed a sound replica of the current version
-//	behind     it has a sound replica of the version just before: the change was
-//	           logged and the member has not heard of it, or the master not of its
-//	           answer. No write was acknowledged without it since, so it is brought
-//	           forward by SetVersion and never counted as a loss (L1).
+//	behind     it has every byte that was acknowledged: it has the version just before,
+//	           for the change was logged and it has not heard of it, or not been made equal
+//	           yet; or its process died in mid-write. It is made equal to a good one, or
+//	           the others to it, and never counted as a loss (L1).
 //	pending    nothing can be said yet: it is not connected, not yet long enough to be
 //	           given up, or has not reported since it registered
 //	lost       it has something else, or nothing, or is dead
@@ -25,6 +25,7 @@ import (
 // When no member is good, behind or pending, the last resort is the first in chain
 // order with a replica of the current version, or the one before, that its own
 // chunkserver does not call corrupt: after a power loss of all, the head's bytes stand.
+// The version's age then says that acknowledged bytes may be missing (L9).
 type standing uint8
 
 const (
@@ -41,7 +42,7 @@ func judge(c state.Chunk, members []registry.Member, giveUp time.Duration) []sta
 		switch {
 		case m.Good(c.Version):
 			standings[i] = good
-		case m.Alive && m.Holds.Version != 0 && m.Holds.Version+1 == c.Version && m.Holds.Sound():
+		case m.Alive && isOf(m.Holds, c) && m.Holds.Whole() && (m.Known || !m.Holds.Unclean):
 			standings[i] = behind
 		case m.Silence < giveUp && !(m.Connected && m.Known):
 			standings[i] = pending
@@ -52,21 +53,39 @@ func judge(c state.Chunk, members []registry.Member, giveUp time.Duration) []sta
 	return standings
 }
 
+// isOf tells whether a replica is of the chunk's version or the one just before.
+func isOf(held registry.Replica, c state.Chunk) bool {
+	return held.Version != 0 && (held.Version == c.Version || held.Version.Precedes(c.Version))
+}
+
+// lacking tells whether a chain of these members may lack bytes that were acknowledged
+// and never synced: the best there is are replicas that were being written when
+// their machine stopped.
+func lacking(c state.Chunk, members []registry.Member, chain []proto.NodeID) bool {
+	gaps := false
+	for _, m := range members {
+		if !slices.Contains(chain, m.Node) || !isOf(m.Holds, c) {
+			continue
+		}
+		if m.Holds.Whole() {
+			return false
+		}
+		gaps = true
+	}
+	return gaps
+}
+
 // lastResort is the position of the member whose bytes stand when there is no better;
 // -1: there is none, or something better may come.
 func lastResort(c state.Chunk, members []registry.Member, standings []standing) int {
 	if slices.ContainsFunc(standings, func(s standing) bool { return s != lost }) {
 		return -1
 	}
-	for _, version := range []proto.Version{c.Version, c.Version - 1} {
-		i := slices.IndexFunc(members, func(m registry.Member) bool {
-			return m.Alive && m.Holds.Version == version && version != 0 && !m.Holds.Corrupt
-		})
-		if i >= 0 {
-			return i
-		}
+	i := slices.IndexFunc(members, func(m registry.Member) bool { return m.Alive && m.Holds.Version == c.Version && !m.Holds.Corrupt })
+	if i < 0 {
+		i = slices.IndexFunc(members, func(m registry.Member) bool { return m.Alive && isOf(m.Holds, c) && !m.Holds.Corrupt })
 	}
-	return -1
+	return i
 }
 
 // readable says which members may be read, or written to with all others. A chunk
@@ -147,7 +166,8 @@ func accuser(c state.Chunk, suspects []proto.NodeID) proto.NodeID {
 
 // repairPlan is what a committed chunk needs.
 type repairPlan struct {
-	forward []proto.NodeID // behind, or the last resort: SetVersion to the current version
+	forward []proto.NodeID // behind, or the last resort: to be made equal at the current version
+	renew   bool           // a write has failed in mid-chain: all are to be made equal at the next version
 	keep    []proto.NodeID // good or pending: stay in the chain, in its order
 	sources []proto.NodeID // of keep: good ones, to be fenced and copied from
 	again   []proto.NodeID // connected members that lost their replica: it is copied to them again
@@ -156,7 +176,7 @@ type repairPlan struct {
 
 // needed tells whether there is anything to do now.
 func (p repairPlan) needed() bool {
-	return len(p.forward) > 0 || len(p.sources) > 0 && (len(p.again) > 0 || p.want > 0)
+	return len(p.forward) > 0 || p.renew || len(p.sources) > 0 && (len(p.again) > 0 || p.want > 0)
 }
 
 // planRepair says what to do about a committed chunk. While a member is pending
@@ -169,6 +189,10 @@ func planRepair(c state.Chunk, members []registry.Member, giveUp time.Duration, 
 		}
 	}
 	if len(p.forward) > 0 {
+		return p
+	}
+	p.renew = slices.ContainsFunc(members, func(m registry.Member) bool { return m.Good(c.Version) && m.Holds.Broken })
+	if p.renew {
 		return p
 	}
 	resort := lastResort(c, members, standings)

@@ -22,24 +22,28 @@ import (
 
 var chainRounds = flag.Int("chain-rounds", 60, "random chains that TestAnyChainRecovers tries")
 
-// holding is what a member has when its chunkserver comes up. Its number, less the
-// first, is its rank: the greater, the less it is to be trusted.
+// holding is what a member has when its chunkserver comes up.
 type holding int
 
 const (
-	nothing holding = iota
-	current         // the logged version, sound
-	before          // the version before, sound
+	nothing     holding = iota
+	current             // the logged version, sound
+	before              // the version before, sound
+	currentTorn         // unclean, and complete
+	beforeTorn
 	currentUnclean
 	beforeUnclean
 	currentCorrupt
 	holdings
 )
 
-var holdingNames = [...]string{"-", "v", "v-1", "v!", "v-1!", "v?"}
+var holdingNames = [...]string{"-", "v", "v-1", "v*", "v-1*", "v!", "v-1!", "v?"}
 
-// usable holdings are those that a chain can go on with.
-func (h holding) usable() bool { return h >= current && h <= beforeUnclean }
+// distrust ranks what a chain can go on with; 0: not with this.
+func (h holding) distrust() int { return [...]int{0, 1, 2, 3, 3, 4, 5, 0}[h] }
+
+// mayLack is the distrust from which on acknowledged bytes may be missing.
+const mayLack = 4
 
 // replica of a chunk that is at version v in the log.
 func (h holding) replica(chunk, v, content uint64) *pb.ReplicaState {
@@ -47,10 +51,11 @@ func (h holding) replica(chunk, v, content uint64) *pb.ReplicaState {
 	switch h {
 	case nothing:
 		return nil
-	case before, beforeUnclean:
+	case before, beforeTorn, beforeUnclean:
 		r.Version--
 	}
-	r.Unclean = h == currentUnclean || h == beforeUnclean
+	r.Complete = h == currentTorn || h == beforeTorn
+	r.Unclean = r.Complete || h == currentUnclean || h == beforeUnclean
 	r.Corrupt = h == currentCorrupt
 	return r
 }
@@ -77,26 +82,33 @@ func (p predicament) String() string {
 	return fmt.Sprintf("%s committed=%v unwritten=%v suspects=%v version=%d", strings.Join(words, " "), p.committed, p.unwritten, p.suspects, p.version)
 }
 
-// content stands for the bytes of a member: sound ones agree about all that was acknowledged.
+// content stands for the bytes of a member. Replicas of a version that was confirmed to
+// somebody are equal; in others, bytes that nobody has acknowledged may differ.
 func (p predicament) content(member int) uint64 {
-	if h := p.members[member]; h == current || h == before {
+	if p.members[member] == current && p.version < 2 {
 		return 100
 	}
 	return uint64(member + 1)
 }
 
-// best is the content that must stand in the end; 0: there is none.
-func (p predicament) best() uint64 {
-	best := -1
+// best are the contents of which one must stand in the end, in every replica. Who comes
+// late may be passed over for another that has all that was acknowledged.
+func (p predicament) best() (contents []uint64, distrust int) {
+	late := p.late != [3]bool{}
 	for i, h := range p.members {
-		if h.usable() && (best < 0 || h < p.members[best]) {
-			best = i
+		d := h.distrust()
+		if late && d < mayLack {
+			d = min(d, 1)
 		}
+		if d == 0 || distrust != 0 && d > distrust {
+			continue
+		}
+		if d != distrust {
+			contents, distrust = nil, d
+		}
+		contents = append(contents, p.content(i))
 	}
-	if best < 0 {
-		return 0
-	}
-	return p.content(best)
+	return contents, distrust
 }
 
 // arrange makes the predicament: what the log says and what the chunkservers have.
@@ -186,9 +198,13 @@ func (p predicament) judge(c *cluster, l *pb.ChunkLocation, kind proto.Kind) str
 	case l.Version <= p.version:
 		return "the version is not raised: " + show(l)
 	}
-	want := p.best()
-	if p.unwritten { // any will do
-		want = c.node(l.Chain[0].Node).replica(l.Chunk).GetLength()
+	want := c.node(l.Chain[0].Node).replica(l.Chunk).GetLength()
+	best, distrust := p.best()
+	if !p.unwritten && !slices.Contains(best, want) {
+		return fmt.Sprintf("the bytes %d stand, and not of %d", want, best)
+	}
+	if lost := proto.Version(l.Version).Age() > 0; lost != (distrust >= mayLack) {
+		return fmt.Sprintf("version %x", l.Version) // L9
 	}
 	for _, r := range l.Chain {
 		held := c.node(r.Node).replica(l.Chunk)
@@ -207,8 +223,8 @@ func (n *fakeNode) replica(id uint64) *pb.ReplicaState {
 
 // wanted is how it has to end.
 func (p predicament) wanted() string {
-	switch {
-	case p.best() != 0:
+	switch _, distrust := p.best(); {
+	case distrust != 0:
 		return "equal"
 	case p.unwritten:
 		return "another chunk"
@@ -226,6 +242,8 @@ func TestChainRecovers(t *testing.T) { // G7, L1
 		{before, beforeUnclean, before},
 		{currentCorrupt, beforeUnclean, currentUnclean},
 		{currentUnclean, currentUnclean, currentUnclean},
+		{currentTorn, currentTorn, currentTorn},
+		{currentUnclean, beforeTorn, currentTorn},
 		{beforeUnclean, nothing, beforeUnclean},
 		{beforeUnclean, beforeUnclean, beforeUnclean},
 		{nothing, nothing, nothing},

@@ -80,7 +80,8 @@ func TestChainFailure(t *testing.T) {
 			one.fail(f, 1, chain[2].id)
 		}, `
 			master -> 1: set version 2 = ok
-			master -> 2: set version 2 = ok
+
+			master -> 2: copy version 2 from [1] = ok
 
 			client <- version 2: 1 2`},
 		{"the head dies", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
@@ -88,7 +89,8 @@ func TestChainFailure(t *testing.T) {
 			one.fail(f, 1, chain[0].id)
 		}, `
 			master -> 2: set version 2 = ok
-			master -> 3: set version 2 = ok
+
+			master -> 3: copy version 2 from [2] = ok
 
 			client <- version 2: 2 3`},
 		{"reported again by another writer, the answer is what stands (L3)", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
@@ -97,7 +99,8 @@ func TestChainFailure(t *testing.T) {
 			one.fail(f, 1, chain[1].id)
 		}, `
 			master -> 1: set version 2 = ok
-			master -> 2: set version 2 = ok
+
+			master -> 2: copy version 2 from [1] = ok
 
 			client <- version 2: 1 2
 
@@ -109,7 +112,8 @@ func TestChainFailure(t *testing.T) {
 			one.fail(f, 2, chain[1].id)
 		}, `
 			master -> 1: set version 2 = ok
-			master -> 2: set version 2 = ok
+
+			master -> 2: copy version 2 from [1] = ok
 
 			client <- version 2: 1 2
 
@@ -120,12 +124,14 @@ func TestChainFailure(t *testing.T) {
 			one.fail(f, 2, chain[1].id)
 		}, `
 			master -> 1: set version 2 = ok
-			master -> 2: set version 2 = ok
+
+			master -> 2: copy version 2 from [1] = ok
 
 			client <- version 2: 1 2
 
 			master -> 1: set version 3 = ok
-			master -> 2: set version 3 = ok
+
+			master -> 2: copy version 3 from [1] = ok
 
 			client <- version 3: 1 2`},
 		{"fresh chunkservers join when too few survive", 1, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
@@ -144,7 +150,8 @@ func TestChainFailure(t *testing.T) {
 			one.fail(f, 1, chain[2].id)
 		}, `
 			master -> 1: set version 2 = ok
-			master -> 2: set version 2 = input/output error
+			
+			master -> 2: copy version 2 from [1] = input/output error
 
 			master -> 1: set version 3 = ok
 
@@ -157,8 +164,9 @@ func TestChainFailure(t *testing.T) {
 			one.c.take()
 			one.fail(f, 3, chain[2].id)
 		}, `
-			master -> 2: set version 4 = ok
 			master -> 3: set version 4 = ok
+
+			master -> 2: copy version 4 from [3] = ok
 
 			client <- version 4: 3 2`},
 		{"a version that never was", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
@@ -193,11 +201,9 @@ func TestChainFailureBeforeTheFirstWrite(t *testing.T) {
 		chain[1].kill()
 		one.failUnwritten(f, 1, chain[1].id)
 		story(c.t, c.take(), `
-			master -> 1: set version 2 = no such replica
-			master -> 3: set version 2 = no such replica
-
 			master -> 1: set version 2 or create = ok
-			master -> 3: set version 2 or create = ok
+
+			master -> 3: copy version 2 from [1] = ok
 
 			client <- version 2: 1 3`)
 		c.note("%s", show(one.locate(f)))
@@ -269,11 +275,11 @@ func TestAllRestartedBeforeTheFirstCommit(t *testing.T) {
 		}
 		one.fail(f, 1, chain[0].id)
 		story(c.t, c.take(), `
-			master -> 1: set version 2 = ok
+			master -> 1: set version 1048578 as it is = ok
 
-			master -> 2: copy version 2 from [1] = ok
+			master -> 2: copy version 1048578 from [1] = ok
 
-			client <- version 2: 1 2`)
+			client <- version 1048578: 1 2`)
 	})
 }
 
@@ -290,13 +296,10 @@ func TestAllRestartedBeforeTheFirstWrite(t *testing.T) {
 		}
 		one.failUnwritten(f, 1, chain[0].id, chain[1].id)
 		story(c.t, c.take(), `
-			master -> 1: set version 2 = no such replica
-			master -> 2: set version 2 = no such replica
-			master -> 3: set version 2 = no such replica
-
 			master -> 1: set version 2 or create = ok
-			master -> 2: set version 2 or create = ok
-			master -> 3: set version 2 or create = ok
+
+			master -> 2: copy version 2 from [1] = ok
+			master -> 3: copy version 2 from [1] = ok
 
 			client <- version 2: 1 2 3`)
 	})
@@ -368,7 +371,8 @@ func TestRepair(t *testing.T) {
 		time.Sleep(15 * time.Second)
 		story(c.t, c.take(), `
 			master -> 2: set version 2 = ok
-			master -> 3: set version 2 = ok
+
+			master -> 3: copy version 2 from [2] = ok
 
 			master -> 4: copy version 2 from [2 3] = ok`)
 		if s := c.status().Chunks; s.UnderReplicated != 0 {
@@ -449,14 +453,15 @@ func TestCorruptReplicaIsReplaced(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		story(c.t, c.take(), `
 			master -> 1: set version 2 = ok
-			master -> 3: set version 2 = ok
+
+			master -> 3: copy version 2 from [1] = ok
 
 			master -> 2: copy version 2 from [1 3] = ok`)
 	})
 }
 
-// After a crash of all chunkservers in mid-write every replica is unclean: the head's
-// bytes stand, and the others are made equal to it.
+// After a power loss of all chunkservers in mid-write every replica is unclean: the head's
+// bytes stand, the version's age says so, and the others are made equal to it (L9).
 func TestAllUnclean(t *testing.T) {
 	inCluster(t, 3, Config{}, func(c *cluster) {
 		one := c.connect(&pb.Hello{})
@@ -478,12 +483,92 @@ func TestAllUnclean(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		story(c.t, c.take(), `
-			master -> 1: set version 1 = ok
+			master -> 1: set version 1048578 as it is = ok
 
+			master -> 2: copy version 1048578 from [1] = ok
+			master -> 3: copy version 1048578 from [1] = ok`)
+	})
+}
+
+// When only their processes died nothing is missing: they are made equal to the head as
+// they are, and the version does not change.
+func TestAllTorn(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		c.take()
+		for _, n := range c.nodes {
+			n.kill()
+			n.hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1, Unclean: true, Complete: true}, false)
+		}
+		for _, n := range c.nodes {
+			n.start()
+		}
+		time.Sleep(10 * time.Second)
+		story(c.t, c.take(), `
+			master -> 1: set version 1 as it is = ok
+
+			master -> 2: copy version 1 from [1] = ok
+			master -> 3: copy version 1 from [1] = ok`)
+		if got := show(one.locate(f)); got != "1: 1 2 3" {
+			t.Errorf("location %s", got)
+		}
+	})
+}
+
+// A write that failed in mid-chain, and whose writer does nothing about it, leaves
+// replicas that differ: their chunkserver says so and they are made equal (G3).
+func TestBrokenChainIsMadeEqual(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		c.take()
+		for i, n := range c.nodes {
+			n.hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1, Length: uint64(i), Broken: i == 1}, true)
+		}
+		time.Sleep(10 * time.Second)
+		story(c.t, c.take(), `
 			master -> 1: set version 2 = ok
 
 			master -> 2: copy version 2 from [1] = ok
 			master -> 3: copy version 2 from [1] = ok`)
+		if got := show(one.locate(f)); got != "2: 1 2 3" {
+			t.Errorf("location %s", got)
+		}
+		if s := c.status().Chunks; s.UnderReplicated != 0 {
+			t.Errorf("chunks %v", s)
+		}
+	})
+}
+
+// While replicas are being made equal nobody is told where they are: a byte that was never
+// acknowledged must not be seen and then be gone.
+func TestLocationWhileUnequal(t *testing.T) { // G3
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		for _, n := range c.nodes {
+			n.set(func() { n.copying = 5 * time.Second })
+		}
+		c.nodes[2].kill()
+		go one.fail(f, 1, c.nodes[2].id)
+		time.Sleep(2 * time.Second)
+		if got := show(one.locate(f)); got != "2: (1) (2)" {
+			t.Errorf("location %s", got)
+		}
+		time.Sleep(5 * time.Second)
+		if got := show(one.locate(f)); got != "2: 1 2" {
+			t.Errorf("location %s", got)
+		}
 	})
 }
 
@@ -511,6 +596,9 @@ func TestAllUncleanAtTheStart(t *testing.T) {
 			t.Fatal("safe mode is over: this shows nothing")
 		}
 		story(c.t, c.take(), `
-			master -> 1: set version 1 = ok`)
+			master -> 1: set version 1048578 as it is = ok
+
+			master -> 2: copy version 1048578 from [1] = ok
+			master -> 3: copy version 1048578 from [1] = ok`)
 	})
 }

@@ -310,7 +310,8 @@ func TestASharedChunkIsRepairedOnce(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		story(t, c.take(), `
 			master -> 1: set version 2 = ok
-			master -> 2: set version 2 = ok
+
+			master -> 2: copy version 2 from [1] = ok
 
 			master -> 4: copy version 2 from [1 2] = ok`)
 		if a, b := one.locate(from), one.locate(to); show(a) != "2: 1 2 4" || show(b) != show(a) || a.Chunk != b.Chunk {

@@ -15,7 +15,11 @@
 //   - soft state: opens, locks, leases, liveness, presence of replicas, queues. Rebuilt after a start.
 //   - order: a command to a chunkserver whose result is awaited.
 //   - survivors: the members a chain goes on with after a failure.
-//   - fence: to have a replica refuse requests of other versions than a new one.
+//   - fence: to have replicas refuse requests of other versions than a new one, and be
+//     equal to each other at it (resync.go).
+//   - base: the replica that the others are made equal to.
+//   - whole: a replica that has every byte that it acknowledged.
+//   - unsure: a chunk one of whose members may be unequal to the rest when it comes back.
 //   - orphan: an inode without a name that is open, or not reaped yet.
 //   - clone: the chunk that a writer gets in the place of a shared one.
 //   - homeless: a replica whose chunk is not live.
@@ -29,6 +33,9 @@
 //     compare-and-set (L3), to a chain of at least min-replicas (L4).
 //   - A location names the whole logged chain. So nobody can write to a part of it
 //     and have it acknowledged: to go on with fewer, the chain is changed in the log.
+//   - Members of a chain that may be read are equal. Members at the version just before
+//     have all that was acknowledged, but nobody reads or writes there.
+//   - The age of a version is raised when acknowledged bytes may be lost by a change (L9).
 //   - A replica is deleted only if its chunk was freed by this log, or its version is
 //     older than, or its server outside, a chain whose replicas are good (G10, L2).
 //   - A request is carried out once: its slot is held while it is under way, and the

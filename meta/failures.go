@@ -22,7 +22,7 @@ const chainWithin = 20 * time.Second
 //  2. survivors are chosen; if they are fewer than min-replicas, fresh chunkservers
 //     join, or who is suspected and there stays
 //  3. the next version with the new chain goes into the log (L1)
-//  4. survivors are fenced at it, fresh ones copy from them
+//  4. survivors are fenced at it and made equal, fresh ones copy from them
 //  5. who did not confirm becomes a suspect, and it goes on at 2
 //
 // The answer's chain is confirmed by every member, and its version is higher than the
@@ -86,7 +86,7 @@ func (m *Master) chainFor(c state.Chunk, req *pb.ReportChainFailureRequest) (sta
 		m.probe(ctx, c)
 	}
 	c, err := m.settle(ctx, c)
-	if err == nil && (!outdated || !m.complete(c)) {
+	if err == nil && (!outdated || m.work.isUnsure(c.ID) || !m.complete(c)) {
 		c, err = m.replaceChain(ctx, c, suspects, req.Unwritten)
 	}
 	if proto.KindOf(err) == proto.IO && req.Unwritten && !c.Committed {
@@ -145,20 +145,7 @@ func (m *Master) probe(ctx context.Context, c state.Chunk) {
 			unknown = append(unknown, member.Node)
 		}
 	}
-	m.onEach(unknown, "confirm version", c, func(node proto.NodeID) error { return m.setVersion(ctx, node, c, false) })
-}
-
-// settle brings members forward that have not heard of the last change.
-func (m *Master) settle(ctx context.Context, c state.Chunk) (state.Chunk, error) {
-	members := m.members(c)
-	var forward []proto.NodeID
-	for i, s := range judge(c, members, m.giveUp()) {
-		if s == behind && members[i].Connected {
-			forward = append(forward, members[i].Node)
-		}
-	}
-	m.fence(ctx, c, forward, false)
-	return m.current(c)
+	m.onEach(unknown, "confirm version", c, func(node proto.NodeID) error { return m.setVersion(ctx, node, c, false, false) })
 }
 
 // current reads a chunk again.
@@ -188,6 +175,7 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, suspects []pro
 			failed = m.onEach(fresh, "copy", c, func(node proto.NodeID) error { return m.copyTo(ctx, node, c, left) })
 		}
 		if len(failed) == 0 {
+			m.work.doubt(c.ID, false)
 			m.wakeRepair()
 			return m.current(c)
 		}

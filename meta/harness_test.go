@@ -328,7 +328,7 @@ func (n *fakeNode) report(ctx context.Context, service pb.DataNodesClient) {
 	digests := make([]uint64, 1024)
 	req := &pb.BlockReportRequest{Node: n.id, Incarnation: n.incarnation, Sequence: n.next()}
 	for id, r := range n.replicas {
-		digests[proto.BucketOf(id, 1024)] += proto.ReplicaDigest(id, proto.Version(r.Version), r.Unclean, r.Corrupt)
+		digests[proto.BucketOf(id, 1024)] += proto.ReplicaDigest(id, proto.Version(r.Version), proto.FlagsOf(r.Unclean, r.Corrupt, r.Complete, r.Broken))
 	}
 	n.mu.Unlock()
 	req.Digests = digests
@@ -356,10 +356,14 @@ func (n *fakeNode) report(ctx context.Context, service pb.DataNodesClient) {
 func (n *fakeNode) obey(ctx context.Context, command *pb.NodeCommand) {
 	n.mu.Lock()
 	copying := n.copying
+	whole := n.replicas[proto.ChunkID(command.GetCopy().GetChunk())] == nil
 	n.mu.Unlock()
 	var copied *pb.ReplicaState
 	if order := command.GetCopy(); order != nil {
-		done := n.c.copies(n.id, order.Sources[0].Node)
+		done := func() {}
+		if whole { // else little is fetched
+			done = n.c.copies(n.id, order.Sources[0].Node)
+		}
 		select {
 		case <-time.After(copying):
 		case <-ctx.Done():
@@ -381,6 +385,9 @@ func (n *fakeNode) obey(ctx context.Context, command *pb.NodeCommand) {
 		id, what = proto.ChunkID(s.Chunk), fmt.Sprintf("set version %d", s.Version)
 		if s.Create {
 			what += " or create"
+		}
+		if s.Stands {
+			what += " as it is"
 		}
 		run = func() proto.Kind { return n.setVersion(s) }
 	case *pb.NodeCommand_Copy:
@@ -430,6 +437,8 @@ func (n *fakeNode) setVersion(s *pb.SetVersion) proto.Kind {
 		return proto.NoReplica
 	case r != nil && r.Version > s.Version:
 		return proto.WrongVersion
+	case r.GetUnclean() && !s.Stands:
+		return proto.Unavailable
 	}
 	n.replicas[proto.ChunkID(s.Chunk)] = &pb.ReplicaState{Chunk: s.Chunk, Version: s.Version, Length: r.GetLength()}
 	return proto.OK

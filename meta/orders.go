@@ -3,7 +3,6 @@ package meta
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,16 +22,18 @@ func (m *Master) order(ctx context.Context, timeout time.Duration, node proto.No
 	return err
 }
 
-// setVersion fences a member's replica at the chunk's version.
-func (m *Master) setVersion(ctx context.Context, node proto.NodeID, c state.Chunk, create bool) error {
+// setVersion fences a member's replica at the chunk's version. An absent one is made if
+// create says so; an unclean one is refused unless its bytes are to stand.
+func (m *Master) setVersion(ctx context.Context, node proto.NodeID, c state.Chunk, create, stands bool) error {
 	return m.order(ctx, m.cfg.OrderTimeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_SetVersion{
-		SetVersion: &pb.SetVersion{Chunk: uint64(c.ID), Version: uint64(c.Version), Create: create},
+		SetVersion: &pb.SetVersion{Chunk: uint64(c.ID), Version: uint64(c.Version), Create: create, Stands: stands},
 	}})
 }
 
-// copyTo has a member fetch the chunk from others of its chain.
+// copyTo makes a member's replica equal to those of others of its chain, which have the
+// chunk's version: it fetches what differs.
 func (m *Master) copyTo(ctx context.Context, node proto.NodeID, c state.Chunk, sources []proto.NodeID) error {
-	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version), Sources: m.sources(sources)}
+	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version), Sources: m.sources(sources), Afresh: m.nodes.Holds(node, c).Accused}
 	return m.order(ctx, m.cfg.CopyTimeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_Copy{Copy: command}})
 }
 
@@ -68,9 +69,15 @@ func (m *Master) onEach(nodes []proto.NodeID, what string, c state.Chunk, order 
 	return failed
 }
 
-// changeChain puts the next version with a new chain into the log.
+// changeChain puts the next version with a new chain into the log: of the next age, if
+// its members may lack acknowledged bytes (L9).
 func (m *Master) changeChain(c state.Chunk, chain []proto.NodeID, why string) (state.Chunk, error) {
-	result, err := m.propose(&state.SetChain{Chunk: c.ID, From: c.Version, To: c.Version + 1, Chain: chain})
+	to := c.Version.Next()
+	if lacking(c, m.members(c), chain) {
+		to = c.Version.NextAge()
+		m.log.Warn("all replicas were being written when their machines stopped: what was not synced may be lost", "chunk", c.ID, "version", to)
+	}
+	result, err := m.propose(&state.SetChain{Chunk: c.ID, From: c.Version, To: to, Chain: chain})
 	if err != nil {
 		return c, &proto.Error{Kind: proto.KindOf(err), Op: "change chain", Subject: chunkName(c), Err: err}
 	}
@@ -81,38 +88,6 @@ func (m *Master) changeChain(c state.Chunk, chain []proto.NodeID, why string) (s
 	}
 	m.log.Log(context.Background(), level, "chain changed", "chunk", c.ID, "version", next.Version, "from", c.Chain, "to", chain, "why", why)
 	return next, nil
-}
-
-// fence has the survivors take the chunk's version on, and returns those that did not
-// confirm. A chunk that is not committed may have no replica yet: where nobody has one
-// and it is unwritten, empty ones are made. But where one of them has bytes, these
-// may have been acknowledged, and who has none has lost it: it copies them.
-func (m *Master) fence(ctx context.Context, c state.Chunk, survivors []proto.NodeID, unwritten bool) (failed []proto.NodeID) {
-	without := make([]bool, len(survivors))
-	failed = m.onEach(survivors, "set version", c, func(node proto.NodeID) error {
-		err := m.setVersion(ctx, node, c, false)
-		if !c.Committed && proto.KindOf(err) == proto.NoReplica {
-			without[slices.Index(survivors, node)] = true
-			return nil
-		}
-		return err
-	})
-	var with, absent []proto.NodeID
-	for i, node := range survivors {
-		if without[i] {
-			absent = append(absent, node)
-		} else if !slices.Contains(failed, node) {
-			with = append(with, node)
-		}
-	}
-	switch {
-	case len(with) > 0:
-		return append(failed, m.onEach(absent, "copy", c, func(node proto.NodeID) error { return m.copyTo(ctx, node, c, with) })...)
-	case len(failed) > 0 || !unwritten: // who failed, or is not there, may have the bytes
-		return append(failed, absent...)
-	default:
-		return m.onEach(absent, "make replica", c, func(node proto.NodeID) error { return m.setVersion(ctx, node, c, true) })
-	}
 }
 
 func (m *Master) members(c state.Chunk) []registry.Member { return m.nodes.Members(c) }

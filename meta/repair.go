@@ -17,9 +17,10 @@ import (
 // Repair brings committed chunks back to their number of good replicas. A look at all
 // chunks finds those that can be helped, and queues the neediest; work on one of them is:
 //
-//  1. a member that is behind is brought forward (SetVersion), and the last resort is
+//  1. a member that is behind is made equal, and the last resort is
 //     told that its bytes stand; neither waits for the end of safe mode, for nobody can
-//     read or write before
+//     read or write before. The same is done, at the next version, when a
+//     chunkserver says that a write failed in mid-chain and its writer does nothing
 //  2. otherwise the next version, with the good members and new ones, goes into the
 //     log; the good ones are fenced at it, and the new ones copy from them (L1)
 //
@@ -94,7 +95,7 @@ func (m *Master) needy() (list []need, total, bytes uint64) {
 	mayCopy := !m.inSafeMode()
 	m.eachChunkIn(func(st *state.State, c state.Chunk) bool {
 		good := m.nodes.Good(c)
-		if !c.Committed || good >= int(m.cluster.Replicas) || m.repairs.working(c.ID) {
+		if !c.Committed || good >= int(m.cluster.Replicas) && !m.work.isUnsure(c.ID) || m.repairs.working(c.ID) {
 			return true
 		}
 		p := m.plan(c)
@@ -120,6 +121,9 @@ func (m *Master) plan(c state.Chunk) repairPlan {
 	members := m.members(c)
 	p := m.planAsSoonAs(c, members)
 	if len(p.forward) > 0 {
+		return p
+	}
+	if p.renew = p.renew || m.work.isUnsure(c.ID); p.renew {
 		return p
 	}
 	again := slices.DeleteFunc(slices.Clone(p.again), func(node proto.NodeID) bool { return !m.nodes.Roomy(node) })
@@ -200,11 +204,19 @@ func (m *Master) beginRepair(ctx context.Context, n need, group *sync.WaitGroup)
 	}
 	switch {
 	case len(p.forward) > 0:
-		m.inBackground(group, n, nil, done, func() uint64 { m.fence(ctx, c, p.forward, false); return 0 })
+		m.inBackground(group, n, nil, done, func() uint64 { m.bringForward(ctx, c); return 0 })
 		return true, true
 	case !p.needed() || m.inSafeMode():
 		done()
 		return false, true
+	case p.renew:
+		m.inBackground(group, n, nil, done, func() uint64 {
+			if err := m.renew(ctx, c); err != nil {
+				m.log.Info("replicas cannot be made equal yet", "chunk", c.ID, "version", c.Version, "error", err)
+			}
+			return 0
+		})
+		return true, true
 	}
 	targets := m.repairTargets(c, p)
 	p.sources = m.repairs.byLoad(p.sources)
@@ -240,7 +252,7 @@ func (m *Master) repairTargets(c state.Chunk, p repairPlan) []proto.NodeID {
 
 // addReplicas is step 2. It answers how many copies were made.
 func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan, targets []proto.NodeID) (copies int) {
-	targets = slices.DeleteFunc(targets, func(node proto.NodeID) bool { return !m.clear(ctx, c, node) })
+	targets = slices.DeleteFunc(targets, func(node proto.NodeID) bool { return !m.clear(c, node) })
 	chain := slices.Concat(p.keep, targets)
 	if len(targets) == 0 || len(chain) < int(m.cluster.MinReplicas) {
 		return 0
@@ -260,7 +272,7 @@ func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan, t
 
 // repairCopy has a member fetch the chunk at its share of the repair rate.
 func (m *Master) repairCopy(ctx context.Context, node proto.NodeID, c state.Chunk, sources []proto.NodeID) error {
-	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version), Sources: m.sources(sources)}
+	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version), Sources: m.sources(sources), Afresh: m.nodes.Holds(node, c).Accused}
 	timeout := m.cfg.CopyTimeout
 	if m.cfg.RepairRate > 0 {
 		command.Rate = max(1, m.cfg.RepairRate/uint64(m.cfg.RepairStreams))
@@ -269,21 +281,14 @@ func (m *Master) repairCopy(ctx context.Context, node proto.NodeID, c state.Chun
 	return m.order(ctx, timeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_Copy{Copy: command}})
 }
 
-// clear removes a stale replica from a chunkserver before the chunk is copied to it;
-// an unsound one of the current version stays until the copy replaces it. It answers
-// false when the chunkserver cannot be copied to.
-func (m *Master) clear(ctx context.Context, c state.Chunk, node proto.NodeID) bool {
-	switch held := m.nodes.Holds(node, c); {
-	case held.Version > c.Version: // L1
+// clear tells whether the chunk may be copied to a chunkserver: not where a newer
+// replica is. An older or an unsound one is made equal by the copy.
+func (m *Master) clear(c state.Chunk, node proto.NodeID) bool {
+	held := m.nodes.Holds(node, c)
+	if held.Version > c.Version { // L1
 		m.log.Error("a replica is newer than the log: it is left alone", "chunk", c.ID, "version", c.Version, "node", node, "has", held.Version)
-		return false
-	case held.Version != 0 && held.Version < c.Version:
-		if err := m.deleteFrom(ctx, node, c.ID, held.Version, "stale"); err != nil {
-			m.log.Warn("delete stale replica", "chunk", c.ID, "node", node, "error", err)
-			return false
-		}
 	}
-	return true
+	return held.Version <= c.Version
 }
 
 const (

@@ -49,7 +49,8 @@ func TestRefusedPortIsDeath(t *testing.T) {
 				}
 				story(c.t, c.take(), `
 					master -> 2: set version 2 = ok
-					master -> 3: set version 2 = ok
+
+					master -> 3: copy version 2 from [2] = ok
 
 					master -> 4: copy version 2 from [2 3] = ok`)
 			})
@@ -165,7 +166,7 @@ func TestRepairIsBounded(t *testing.T) {
 			n.set(func() {
 				n.copying = 2 * time.Second // 100 bytes at half of the rate
 				n.refuse = func(command *pb.NodeCommand) proto.Kind {
-					if order := command.GetCopy(); order != nil {
+					if order := command.GetCopy(); order != nil && n.replicas[proto.ChunkID(order.Chunk)] == nil {
 						c.mu.Lock()
 						rates[order.Rate]++
 						c.mu.Unlock()
@@ -246,7 +247,8 @@ func TestNoHasteWithoutAGoodReplica(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		story(c.t, c.take(), `
 			master -> 1: set version 2 = ok
-			master -> 2: set version 2 = ok
+
+			master -> 2: copy version 2 from [1] = ok
 
 			master -> 3: copy version 2 from [1 2] = ok`)
 	})

@@ -71,7 +71,7 @@ func TestLoggedChangeIsCompleted(t *testing.T) {
 		one = c.connect(&pb.Hello{Resume: one.welcome.Session, Open: []*pb.OpenCount{{Inode: f.Attr.Inode, Count: 1}}})
 		defer one.vanish()
 		time.Sleep(time.Minute)
-		if text := c.take(); !strings.Contains(text, "1: set version 2 = ok") || !strings.Contains(text, "2: set version 2 = ok") {
+		if text := c.take(); !strings.Contains(text, "1: set version 2 = ok") || !strings.Contains(text, "2: copy version 2 from [1] = ok") {
 			t.Errorf("it went\n%s", text)
 		}
 		if got := show(one.locate(f)); got != "3: 1 2 3" {

@@ -168,6 +168,22 @@ func (s *memStore) Extent(chunk uuid.UUID, v proto.Version, off, n uint64) (star
 	return min(start, off+n), min(end, off+n), nil
 }
 
+func (s *memStore) Sums(chunk uuid.UUID, v proto.Version, off, n uint64, dst []uint32) (uint64, []uint32, error) {
+	r, err := s.replica(chunk, v, false)
+	if err != nil {
+		return 0, nil, err
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	length := uint64(len(r.data))
+	for ; off < length && n > 0; off, n = off+proto.BlockSize, n-min(n, proto.BlockSize) {
+		var block [proto.BlockSize]byte
+		copy(block[:], r.data[off:])
+		dst = append(dst, checksum(block[:]))
+	}
+	return length, dst, nil
+}
+
 func (s *memStore) Sync(chunk uuid.UUID, v proto.Version) error {
 	s.mu.Lock()
 	hook := s.onSync

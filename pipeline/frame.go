@@ -8,7 +8,7 @@ package pipeline
 //
 //	 0  3  magic "DFP"
 //	 3  1  format version, 1
-//	 4  1  kind: 1 write, 2 zero, 3 read, 4 sync, 5 reply, 6 alive, 7 extent
+//	 4  1  kind: 1 write, 2 zero, 3 read, 4 sync, 5 reply, 6 alive, 7 extent, 8 sums
 //	 5  1  flags: 1 create, 2 sync
 //	 6  2  hops: replicas of the chain behind the receiver, 0 to 15
 //	 8  8  request id, chosen by the sender of the request; its reply repeats it
@@ -30,7 +30,7 @@ package pipeline
 //	zero   chunk, version, offset, length, node; both flags     meta = hops
 //	read   chunk, version, offset, length 1..MaxPayload, node   no hops, no meta
 //	sync   chunk, version, node                                 meta = hops
-//	reply  id; if failure is 0: offset, and for a read or extent length 0..MaxPayload, meta = a
+//	reply  id; if failure is 0: offset, and for a read, extent or sums length 0..MaxPayload, meta = a
 //	       CRC for each piece, data = length bytes; else node, and meta = a
 //	       text of at most 1024 bytes that says why
 //	alive  nothing. From server to client: the requests in flight are being worked on
@@ -38,6 +38,11 @@ package pipeline
 //	extent chunk, version, offset (of a block), length (not 0), node   no hops, no meta.
 //	       The data of its reply are 16 bytes: offset and end of the first extent of
 //	       data within offset..offset+length, which end at the last one if there is none
+//
+//	sums   chunk, version, offset (of a block), length 1..512 MiB, node   no hops, no meta.
+//	       The data of its reply are the replica's length, 8 bytes, and for each block
+//	       that begins within offset..offset+length and before that length, the CRC of
+//	       its 4 KiB, zeros understood behind the length
 //
 //	hop    = node (4 bytes) | bytes of address (1 byte, not 0) | address
 //	pieces = what the borders of 4 KiB blocks cut offset..offset+length into
@@ -81,14 +86,15 @@ const (
 	kindReply
 	kindAlive
 	kindExtent
+	kindSums
 )
 
-var kindNames = [...]string{"", "write", "zero", "read", "sync", "reply", "alive", "extent"}
+var kindNames = [...]string{"", "write", "zero", "read", "sync", "reply", "alive", "extent", "sums"}
 
 func (k kind) String() string { return kindNames[k] }
 
 // onlyReads tells whether a request changes nothing.
-func (k kind) onlyReads() bool { return k == kindRead || k == kindExtent }
+func (k kind) onlyReads() bool { return k == kindRead || k == kindExtent || k == kindSums }
 
 const (
 	flagCreate = 1 << iota
@@ -151,7 +157,7 @@ func parseHeader(b []byte) (h header, err error) {
 		return h, proto.E(proto.NewerFormat, "read frame", "", fmt.Sprintf("format version %d, this software speaks %d", b[3], formatVersion))
 	case le.Uint32(b[76:]) != checksum(b[:76]):
 		return h, malformed("checksum of the header")
-	case b[4] < byte(kindWrite) || b[4] > byte(kindExtent):
+	case b[4] < byte(kindWrite) || b[4] > byte(kindSums):
 		return h, malformed("kind")
 	case b[5]&^knownFlags != 0 || le.Uint32(b[72:]) != 0:
 		return h, malformed("flags or reserved bytes")
@@ -189,6 +195,8 @@ func (h *header) check() error {
 		ok = h.length > 0 && h.length <= MaxPayload && h.flags == 0 && h.hops == 0 && h.failure == 0 && h.metaLen == 0
 	case kindExtent:
 		ok = h.length > 0 && h.offset%proto.BlockSize == 0 && h.flags == 0 && h.hops == 0 && h.failure == 0 && h.metaLen == 0
+	case kindSums:
+		ok = h.length > 0 && h.length <= maxSumsRange && h.offset%proto.BlockSize == 0 && h.flags == 0 && h.hops == 0 && h.failure == 0 && h.metaLen == 0
 	case kindSync:
 		ok = h.offset == 0 && h.length == 0 && h.flags == 0 && h.failure == 0 && h.metaFits(0)
 	case kindReply:

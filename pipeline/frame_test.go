@@ -52,6 +52,7 @@ func samples() []sample {
 		{name: "reply-failure", h: header{kind: kindReply, id: 4, node: 3, failure: proto.NoSpace}, text: "disk full"},
 		{name: "alive", h: header{kind: kindAlive}},
 		{name: "extent", h: header{kind: kindExtent, id: 5, chunk: chunk, version: 5, offset: 8192, length: 1 << 26, node: 1}},
+		{name: "sums", h: header{kind: kindSums, id: 6, chunk: chunk, version: 5, length: 1 << 29, node: 1}},
 	}
 }
 
@@ -140,6 +141,7 @@ func TestHeadersOverALimitAreMalformed(t *testing.T) {
 	}{
 		{"kind 0", 0, func(h *header) { h.kind = 0 }},
 		{"kind 7", 0, func(h *header) { h.kind = 7 }},
+		{"kind 9", 9, func(h *header) { h.kind = 9 }},
 		{"unknown flag", 0, func(h *header) { h.flags = 4 }},
 		{"empty write", 0, func(h *header) { h.length = 0 }},
 		{"too much data", 0, func(h *header) { h.length = MaxPayload + 1 }},
@@ -153,6 +155,8 @@ func TestHeadersOverALimitAreMalformed(t *testing.T) {
 		{"reply about a chunk", 4, func(h *header) { h.version = 1 }},
 		{"reply without checksums", 4, func(h *header) { h.length = 1 }},
 		{"failure with data", 6, func(h *header) { h.length = 1 }},
+		{"sums of too much", 9, func(h *header) { h.length++ }},
+		{"sums within a block", 9, func(h *header) { h.offset, h.length = 1, 1 }},
 		{"alive with an id", 7, func(h *header) { h.id = 1 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -34,8 +34,11 @@ func newRequest(c *serverConn, h *header) *request {
 	r := requests.Get().(*request)
 	r.header, r.conn = *h, c
 	r.cost = requestCost + int64(h.dataLen())
-	if h.kind == kindRead {
+	switch h.kind {
+	case kindRead:
 		r.cost += int64(h.length)
+	case kindSums:
+		r.cost += int64(sumsSize(h.length))
 	}
 	return r
 }

@@ -69,6 +69,9 @@ func (s *Server) serve(r *request) {
 	case kindExtent:
 		err := s.extent(r)
 		r.answer(err, extentSize)
+	case kindSums:
+		n, err := s.sums(r)
+		r.answer(err, n)
 	case kindSync:
 		r.conn.passOn(r.ticket)
 		s.localDone(r, s.store.Sync(r.chunk, r.version))

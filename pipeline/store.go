@@ -27,6 +27,10 @@ type Store interface {
 	// of blocks: a range of whole blocks, or up to off+n, before which everything reads
 	// as zero, and a whole block behind it too. Without data, start and end are off+n.
 	Extent(chunk uuid.UUID, v proto.Version, off, n uint64) (start, end uint64, err error)
+	// Sums gives the length of the replica, and appends to dst the CRC-32C of each block
+	// that begins within n bytes from off, a border of blocks, and before that length;
+	// zeros are understood behind the length.
+	Sums(chunk uuid.UUID, v proto.Version, off, n uint64, dst []uint32) (length uint64, sums []uint32, err error)
 	// Sync returns when all that was written to the replica is on stable storage.
 	Sync(chunk uuid.UUID, v proto.Version) error
 }

@@ -17,18 +17,35 @@ package proto
 func BucketOf(chunk ChunkID, buckets uint32) uint32 { return uint32(uint64(chunk) % uint64(buckets)) }
 
 // ReplicaDigest is what a replica adds to the digest of its bucket. With s the
-// finaliser of SplitMix64 (below) and flags = 1 if unclean + 2 if corrupt, it is
+// finaliser of SplitMix64 (below) it is
 //
 //	s(s(chunk) + version * 4 + flags)
-func ReplicaDigest(chunk ChunkID, version Version, unclean, corrupt bool) uint64 {
-	flags := uint64(0)
-	if unclean {
-		flags |= 1
+func ReplicaDigest(chunk ChunkID, version Version, flags ReplicaFlags) uint64 {
+	return splitMix(splitMix(uint64(chunk)) + uint64(version)<<2 + uint64(flags))
+}
+
+// ReplicaFlags are what is said of a replica beside its version; see ReplicaState.
+type ReplicaFlags uint64
+
+// The flags.
+const (
+	ReplicaUnclean  ReplicaFlags = 1
+	ReplicaCorrupt  ReplicaFlags = 2
+	ReplicaComplete ReplicaFlags = 1 << 62
+	ReplicaBroken   ReplicaFlags = 1 << 63
+)
+
+// FlagsOf collects the flags that are true.
+func FlagsOf(unclean, corrupt, complete, broken bool) (flags ReplicaFlags) {
+	for _, f := range [...]struct {
+		flag ReplicaFlags
+		is   bool
+	}{{ReplicaUnclean, unclean}, {ReplicaCorrupt, corrupt}, {ReplicaComplete, complete}, {ReplicaBroken, broken}} {
+		if f.is {
+			flags |= f.flag
+		}
 	}
-	if corrupt {
-		flags |= 2
-	}
-	return splitMix(splitMix(uint64(chunk)) + uint64(version)<<2 + flags)
+	return flags
 }
 
 // splitMix is the step and finaliser of SplitMix64: a bijection that mixes well.

@@ -5,18 +5,20 @@ import "testing"
 // The digest is part of the wire format: these values must never change.
 func TestReplicaDigest(t *testing.T) {
 	for _, c := range []struct {
-		chunk            ChunkID
-		version          Version
-		unclean, corrupt bool
-		want             uint64
+		chunk   ChunkID
+		version Version
+		flags   ReplicaFlags
+		want    uint64
 	}{
-		{1, 1, false, false, 0xdef434e398051d63},
-		{1, 1, true, false, 0x7716da39cba275b2},
-		{1, 2, false, true, 0xc35eefae596bcd39},
-		{ChunkID(MakeID(7, 3)), 5, true, true, 0xb19ee25a88c9fc7c},
+		{1, 1, 0, 0xdef434e398051d63},
+		{1, 1, ReplicaUnclean, 0x7716da39cba275b2},
+		{1, 2, ReplicaCorrupt, 0xc35eefae596bcd39},
+		{ChunkID(MakeID(7, 3)), 5, ReplicaUnclean | ReplicaCorrupt, 0xb19ee25a88c9fc7c},
+		{ChunkID(MakeID(7, 3)), 5, ReplicaUnclean | ReplicaComplete, 0x8cf9e164a21f5995},
+		{ChunkID(MakeID(7, 3)), 5, ReplicaBroken, 0xa644dc31fad1c7c1},
 	} {
-		if got := ReplicaDigest(c.chunk, c.version, c.unclean, c.corrupt); got != c.want {
-			t.Errorf("ReplicaDigest(%v, %d, %v, %v) = %#x, want %#x", c.chunk, c.version, c.unclean, c.corrupt, got, c.want)
+		if got := ReplicaDigest(c.chunk, c.version, c.flags); got != c.want {
+			t.Errorf("ReplicaDigest(%v, %d, %v) = %#x, want %#x", c.chunk, c.version, c.flags, got, c.want)
 		}
 	}
 }

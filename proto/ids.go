@@ -53,8 +53,28 @@ func (id ChunkID) Generation() uint32 { return uint32(id >> 32) }
 func (id InodeID) String() string { return strconv.FormatUint(uint64(id), 10) }
 func (id ChunkID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
 
-// Version of a chunk's chain. The first is 1.
+// Version of a chunk's chain. The first is 1. It is a number of two parts: its low bits
+// count the changes of the chain; its high bits are its age, which is raised together with the
+// count when the bytes that stand may lack some that were acknowledged at lower ages
+// and not yet synced. So a client that holds no such bytes need not care, and the
+// other one knows (L9).
 type Version uint64
+
+// ageShift is where the age begins. In 32 bits there is room for a million changes
+// of a chain, and for 4095 losses.
+const ageShift = 20
+
+// Age counts the losses of acknowledged, unsynced bytes that are possible.
+func (v Version) Age() uint64 { return uint64(v) >> ageShift }
+
+// Next is the version after a change that loses nothing.
+func (v Version) Next() Version { return v + 1 }
+
+// NextAge is the version after a change that may lose bytes which were not synced.
+func (v Version) NextAge() Version { return v + 1 + 1<<ageShift }
+
+// Precedes tells whether w came right after v.
+func (v Version) Precedes(w Version) bool { return w == v.Next() || w == v.NextAge() }
 
 // NodeID names a chunkserver in its cluster. Zero is none.
 type NodeID uint32

@@ -227,6 +227,22 @@ func (n *Node) Read(chunk uuid.UUID, v proto.Version, off uint64, dst []byte, su
 	return size, nil
 }
 
+// Sums implements pipeline.Store.
+func (n *Node) Sums(chunk uuid.UUID, v proto.Version, off, size uint64, dst []uint32) (length uint64, sums []uint32, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r, err := n.find("sums", chunk, v, false)
+	if err != nil {
+		return 0, nil, err
+	}
+	for end := min(uint64(len(r.data)), off+size); off < end; off += proto.BlockSize {
+		var block [proto.BlockSize]byte
+		copy(block[:], r.data[off:])
+		dst = append(dst, crc32.Checksum(block[:], castagnoli))
+	}
+	return uint64(len(r.data)), dst, nil
+}
+
 // Extent implements pipeline.Store.
 func (n *Node) Extent(chunk uuid.UUID, v proto.Version, off, size uint64) (start, end uint64, err error) {
 	if err := n.before("extent", chunk, off, 0); err != nil {

@@ -10,17 +10,23 @@ import (
 
 // Replica is what a chunkserver is known to hold of a chunk. Version 0: nothing.
 type Replica struct {
-	Version proto.Version
-	Unclean bool // was being written at an unclean stop
-	Corrupt bool // its chunkserver found a block that does not match
-	Accused bool // a reader got bytes that do not match; the chunkserver has not confirmed it
+	Version  proto.Version
+	Unclean  bool // was being written at an unclean stop
+	Corrupt  bool // its chunkserver found a block that does not match
+	Complete bool // unclean, and nothing that it acknowledged can be missing
+	Broken   bool // a write of its version failed behind it: the chain may differ in bytes never acknowledged
+	Accused  bool // a reader got bytes that do not match; the chunkserver has not confirmed it
 }
 
 // Sound is neither unclean nor corrupt nor accused.
 func (h Replica) Sound() bool { return !h.Unclean && !h.Corrupt && !h.Accused }
 
+// Whole tells whether the replica has every byte that it acknowledged: it may differ
+// from others in bytes that nobody has acknowledged, no more.
+func (h Replica) Whole() bool { return !h.Corrupt && !h.Accused && (!h.Unclean || h.Complete) }
+
 func (h Replica) digest(id proto.ChunkID) uint64 {
-	return proto.ReplicaDigest(id, h.Version, h.Unclean, h.Corrupt)
+	return proto.ReplicaDigest(id, h.Version, proto.FlagsOf(h.Unclean, h.Corrupt, h.Complete, h.Broken))
 }
 
 // holds gives what n holds of a chunk; c is the chunk, or nil when it is not live.
@@ -60,7 +66,7 @@ func (r *Registry) put(n *node, id proto.ChunkID, c *state.Chunk, now Replica) b
 	}
 	if at >= 0 {
 		mask := r.bits(id) &^ (1 << at)
-		if now.Version == c.Version && now.Sound() {
+		if now.Version == c.Version && now.Sound() && !now.Broken {
 			mask |= 1 << at
 			now = Replica{}
 		}

@@ -129,7 +129,7 @@ func TestBlockReport(t *testing.T) {
 	view := chunks{5: c, 6: {ID: 6, Version: 1, Committed: true, Chain: []proto.NodeID{2, 1}}}
 
 	digests := make([]uint64, Buckets)
-	digests[5] = proto.ReplicaDigest(5, 2, false, false)
+	digests[5] = proto.ReplicaDigest(5, 2, 0)
 	req := report(n, 10)
 	req.Digests = digests
 	wanted, _, err := r.Report(req, view)

@@ -345,8 +345,10 @@ type ReplicaState struct {
 	Chunk         uint64                 `protobuf:"varint,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	Length        uint64                 `protobuf:"varint,3,opt,name=length,proto3" json:"length,omitempty"`
-	Unclean       bool                   `protobuf:"varint,4,opt,name=unclean,proto3" json:"unclean,omitempty"` // was being written at an unclean stop
-	Corrupt       bool                   `protobuf:"varint,5,opt,name=corrupt,proto3" json:"corrupt,omitempty"` // a block does not match its checksum
+	Unclean       bool                   `protobuf:"varint,4,opt,name=unclean,proto3" json:"unclean,omitempty"`   // was being written at an unclean stop
+	Corrupt       bool                   `protobuf:"varint,5,opt,name=corrupt,proto3" json:"corrupt,omitempty"`   // a block does not match its checksum
+	Complete      bool                   `protobuf:"varint,6,opt,name=complete,proto3" json:"complete,omitempty"` // unclean, yet nothing that it acknowledged can be missing: only its process died
+	Broken        bool                   `protobuf:"varint,7,opt,name=broken,proto3" json:"broken,omitempty"`     // a write of this version was applied here and failed elsewhere in the chain
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +414,20 @@ func (x *ReplicaState) GetUnclean() bool {
 func (x *ReplicaState) GetCorrupt() bool {
 	if x != nil {
 		return x.Corrupt
+	}
+	return false
+}
+
+func (x *ReplicaState) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *ReplicaState) GetBroken() bool {
+	if x != nil {
+		return x.Broken
 	}
 	return false
 }
@@ -568,6 +584,7 @@ type SetVersion struct {
 	Chunk         uint64                 `protobuf:"varint,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // must be higher than the replica's (L3)
 	Create        bool                   `protobuf:"varint,3,opt,name=create,proto3" json:"create,omitempty"`   // an absent replica counts as an empty one
+	Stands        bool                   `protobuf:"varint,4,opt,name=stands,proto3" json:"stands,omitempty"`   // an unclean replica's bytes are to stand; otherwise it is refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,8 +640,16 @@ func (x *SetVersion) GetCreate() bool {
 	return false
 }
 
-// CopyChunk makes a replica of `version` from one of the sources, in tmp/ first. The
-// sources hold the same chunk and version, unless it is to be a copy of another: then
+func (x *SetVersion) GetStands() bool {
+	if x != nil {
+		return x.Stands
+	}
+	return false
+}
+
+// CopyChunk makes a replica of `version` that is equal to one of the sources. Of a replica
+// that is there, only the blocks that differ are fetched. The sources hold the same chunk
+// and version, unless it is to be a copy of another: then
 // the chunkserver's own replica of that one, if it is named, is a source, too.
 type CopyChunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -633,7 +658,8 @@ type CopyChunk struct {
 	Sources       []*Replica             `protobuf:"bytes,3,rep,name=sources,proto3" json:"sources,omitempty"`
 	OfChunk       uint64                 `protobuf:"varint,4,opt,name=of_chunk,json=ofChunk,proto3" json:"of_chunk,omitempty"` // 0: the same
 	OfVersion     uint64                 `protobuf:"varint,5,opt,name=of_version,json=ofVersion,proto3" json:"of_version,omitempty"`
-	Rate          uint64                 `protobuf:"varint,6,opt,name=rate,proto3" json:"rate,omitempty"` // bytes a second at most; 0: as fast as it goes
+	Rate          uint64                 `protobuf:"varint,6,opt,name=rate,proto3" json:"rate,omitempty"`     // bytes a second at most; 0: as fast as it goes
+	Afresh        bool                   `protobuf:"varint,7,opt,name=afresh,proto3" json:"afresh,omitempty"` // what is there is not to be trusted: fetch everything
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -708,6 +734,13 @@ func (x *CopyChunk) GetRate() uint64 {
 		return x.Rate
 	}
 	return 0
+}
+
+func (x *CopyChunk) GetAfresh() bool {
+	if x != nil {
+		return x.Afresh
+	}
+	return false
 }
 
 // DeleteChunk removes a replica of at most `version`.
@@ -1110,13 +1143,15 @@ const file_node_proto_rawDesc = "" +
 	"\x04load\x18\x06 \x01(\rR\x04load\x120\n" +
 	"\achanged\x18\a \x03(\v2\x16.distrifs.ReplicaStateR\achanged\x12\x18\n" +
 	"\aremoved\x18\b \x03(\x04R\aremoved\x121\n" +
-	"\aresults\x18\t \x03(\v2\x17.distrifs.CommandResultR\aresults\"\x8a\x01\n" +
+	"\aresults\x18\t \x03(\v2\x17.distrifs.CommandResultR\aresults\"\xbe\x01\n" +
 	"\fReplicaState\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06length\x18\x03 \x01(\x04R\x06length\x12\x18\n" +
 	"\aunclean\x18\x04 \x01(\bR\aunclean\x12\x18\n" +
-	"\acorrupt\x18\x05 \x01(\bR\acorrupt\"\xc5\x02\n" +
+	"\acorrupt\x18\x05 \x01(\bR\acorrupt\x12\x1a\n" +
+	"\bcomplete\x18\x06 \x01(\bR\bcomplete\x12\x16\n" +
+	"\x06broken\x18\a \x01(\bR\x06broken\"\xc5\x02\n" +
 	"\vNodeCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x127\n" +
@@ -1126,12 +1161,13 @@ const file_node_proto_rawDesc = "" +
 	"\x06delete\x18\x05 \x01(\v2\x15.distrifs.DeleteChunkH\x00R\x06delete\x129\n" +
 	"\vacknowledge\x18\x06 \x01(\v2\x15.distrifs.AcknowledgeH\x00R\vacknowledge\x125\n" +
 	"\bregister\x18\a \x01(\v2\x17.distrifs.RegisterAgainH\x00R\bregisterB\t\n" +
-	"\acommand\"T\n" +
+	"\acommand\"l\n" +
 	"\n" +
 	"SetVersion\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
-	"\x06create\x18\x03 \x01(\bR\x06create\"\xb6\x01\n" +
+	"\x06create\x18\x03 \x01(\bR\x06create\x12\x16\n" +
+	"\x06stands\x18\x04 \x01(\bR\x06stands\"\xce\x01\n" +
 	"\tCopyChunk\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12+\n" +
@@ -1139,7 +1175,8 @@ const file_node_proto_rawDesc = "" +
 	"\bof_chunk\x18\x04 \x01(\x04R\aofChunk\x12\x1d\n" +
 	"\n" +
 	"of_version\x18\x05 \x01(\x04R\tofVersion\x12\x12\n" +
-	"\x04rate\x18\x06 \x01(\x04R\x04rate\"U\n" +
+	"\x04rate\x18\x06 \x01(\x04R\x04rate\x12\x16\n" +
+	"\x06afresh\x18\a \x01(\bR\x06afresh\"U\n" +
 	"\vDeleteChunk\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
