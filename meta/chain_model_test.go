@@ -20,7 +20,7 @@ import (
 // and the bytes that stand are those of the member that is most to be trusted. Where
 // nobody can have the bytes, the writer is told so at once.
 
-var chainRounds = flag.Int("chain-rounds", 60, "random chains that TestAnyChainRecovers tries")
+var chainRounds = flag.Int("chain-rounds", 30, "random chains that TestAnyChainRecovers tries")
 
 // holding is what a member has when its chunkserver comes up.
 type holding int
