@@ -21,8 +21,7 @@ const (
 // Offsets are cookies, which are stable, so any offset that was ever handed out
 // can be gone back to (seekdir), in this handle or another (L17).
 type dirHandle struct {
-	ino  proto.InodeID
-	cred client.Cred
+	ino proto.InodeID
 
 	mu      sync.Mutex // held while a request reads the directory
 	page    client.DirPage
@@ -33,9 +32,10 @@ type dirHandle struct {
 	changes uint64    // fileSystem.changes before it was asked for
 }
 
-// OpenDir implements fuse.RawFileSystem. The kernel has checked the permission.
+// OpenDir implements fuse.RawFileSystem. The kernel has checked the permission, once and for all:
+// who has a directory open lists it, whatever its mode becomes.
 func (s *fileSystem) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	out.Fh = s.dirs.add(&dirHandle{ino: s.inode(in.NodeId), cred: s.cred(&in.Caller, 0)})
+	out.Fh = s.dirs.add(&dirHandle{ino: s.inode(in.NodeId)})
 	return fuse.OK
 }
 
@@ -124,7 +124,7 @@ func (s *fileSystem) behind(ctx context.Context, h *dirHandle, offset uint64, pl
 		from = 0
 	}
 	fetched, changes := s.now(), s.changes.Load()
-	page, err := s.backend.ReadDir(ctx, h.cred, h.ino, from, plus)
+	page, err := s.backend.ReadDir(ctx, privileged, h.ino, from, plus)
 	if err != nil {
 		return nil, err
 	}

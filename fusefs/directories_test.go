@@ -55,6 +55,19 @@ func (f *fixture) fill(n int) (names []string) {
 	return names
 }
 
+// A directory that is open is listed by whoever opened it, whatever its mode has become.
+func TestAnOpenDirectoryStaysOpen(t *testing.T) {
+	f := newFixture(t)
+	f.fill(3)
+	var out fuse.OpenOut
+	in := &fuse.OpenIn{InHeader: header(1)}
+	in.Uid = 1000
+	f.want("opendir", f.OpenDir(nil, in, &out), 0)
+	if names, _ := f.list(out.Fh, 0, 4096); len(names) != 5 || f.m.lastCred.UID != 0 {
+		t.Errorf("%q, listed by user %d", names, f.m.lastCred.UID)
+	}
+}
+
 func TestReadDirAcrossPages(t *testing.T) {
 	f := newFixture(t)
 	f.m.page = 7

@@ -188,6 +188,7 @@ func (m *memory) ReadDir(ctx context.Context, cred client.Cred, ino proto.InodeI
 		return client.DirPage{}, err
 	}
 	defer m.mu.Unlock()
+	m.lastCred = cred
 	m.pages++
 	from := sort.Search(len(dir.entries), func(i int) bool { return dir.entries[i].Cookie > cookie })
 	to := min(from+m.page, len(dir.entries))
