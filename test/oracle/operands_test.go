@@ -2,7 +2,6 @@ package oracle
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,13 +15,13 @@ type operand struct {
 	key     string
 	format  func(c *call) string
 	parse   func(c *call, value string) error
-	draw    func(c *call, r *rand.Rand)
+	draw    func(c *call, r *drawer)
 	simpler func(c call) []call
 }
 
 // number is an operand that is an integer. It is made simpler by taking one of the
 // values given, or half.
-func number(key string, field func(c *call) *int64, draw func(r *rand.Rand) int64, simple ...int64) operand {
+func number(key string, field func(c *call) *int64, draw func(r *drawer) int64, simple ...int64) operand {
 	return operand{
 		key:    key,
 		format: func(c *call) string { return strconv.FormatInt(*field(c), 10) },
@@ -30,7 +29,7 @@ func number(key string, field func(c *call) *int64, draw func(r *rand.Rand) int6
 			*field(c), err = strconv.ParseInt(value, 10, 64)
 			return err
 		},
-		draw: func(c *call, r *rand.Rand) { *field(c) = draw(r) },
+		draw: func(c *call, r *drawer) { *field(c) = draw(r) },
 		simpler: func(c call) (list []call) {
 			v := *field(&c)
 			for _, w := range append(simple, v/2, v-1) {
@@ -46,7 +45,7 @@ func number(key string, field func(c *call) *int64, draw func(r *rand.Rand) int6
 }
 
 // octal is a number that is written as permissions are.
-func octal(key string, field func(c *call) *int64, draw func(r *rand.Rand) int64, simple ...int64) operand {
+func octal(key string, field func(c *call) *int64, draw func(r *drawer) int64, simple ...int64) operand {
 	o := number(key, field, draw)
 	o.format = func(c *call) string { return fmt.Sprintf("0%o", *field(c)) }
 	o.parse = func(c *call, value string) (err error) {
@@ -74,7 +73,7 @@ type bit struct {
 }
 
 // flagSet is an operand of flags in c.flags, written by name. zero names no flag at all.
-func flagSet(key, zero string, bits []bit, draw func(r *rand.Rand) int64) operand {
+func flagSet(key, zero string, bits []bit, draw func(r *drawer) int64) operand {
 	return operand{
 		key: key,
 		format: func(c *call) string {
@@ -108,7 +107,7 @@ func flagSet(key, zero string, bits []bit, draw func(r *rand.Rand) int64) operan
 			}
 			return nil
 		},
-		draw: func(c *call, r *rand.Rand) { c.flags = draw(r) },
+		draw: func(c *call, r *drawer) { c.flags = draw(r) },
 		simpler: func(c call) (list []call) {
 			for _, b := range bits {
 				if c.flags&b.value == b.value && b.value != 0 {
@@ -123,7 +122,7 @@ func flagSet(key, zero string, bits []bit, draw func(r *rand.Rand) int64) operan
 }
 
 // text is an operand that is a string, quoted where it must be.
-func text(key string, field func(c *call) *string, draw func(r *rand.Rand) string) operand {
+func text(key string, field func(c *call) *string, draw func(r *drawer) string) operand {
 	return operand{
 		key:    key,
 		format: func(c *call) string { return quoted(*field(c)) },
@@ -134,7 +133,7 @@ func text(key string, field func(c *call) *string, draw func(r *rand.Rand) strin
 			}
 			return err
 		},
-		draw: func(c *call, r *rand.Rand) { *field(c) = draw(r) },
+		draw: func(c *call, r *drawer) { *field(c) = draw(r) },
 		simpler: func(c call) (list []call) {
 			s := *field(&c)
 			if i := strings.LastIndexByte(s, '/'); i > 0 && i < len(s)-1 && key != "name" {
@@ -161,27 +160,28 @@ func quoted(s string) string {
 var (
 	slotArg  = number("slot", func(c *call) *int64 { return &c.slot }, drawSlot)
 	otherArg = number("other", func(c *call) *int64 { return &c.other }, drawSlot)
-	viewArg  = number("view", func(c *call) *int64 { return &c.other }, func(r *rand.Rand) int64 { return r.Int64N(views) })
+	viewArg  = number("view", func(c *call) *int64 { return &c.other }, func(r *drawer) int64 { return r.Int64N(views) })
 	pathArg  = text("path", func(c *call) *string { return &c.path }, drawPath)
-	toArg    = text("to", func(c *call) *string { return &c.to }, drawPath)
+	toArg    = text("to", func(c *call) *string { return &c.to }, drawTo)
 	// The target of a symlink, which is any string.
 	targetArg = text("target", func(c *call) *string { return &c.to }, drawTarget)
 	nameArg   = text("name", func(c *call) *string { return &c.name }, drawAttribute)
-	atArg     = number("at", func(c *call) *int64 { return &c.at }, drawOffset, 0, 4096)
-	toAtArg   = number("toat", func(c *call) *int64 { return &c.toAt }, drawOffset, 0, 4096)
-	pageArg   = number("at", func(c *call) *int64 { return &c.at }, func(r *rand.Rand) int64 { return drawOffset(r) &^ 4095 }, 0)
-	withinArg = number("at", func(c *call) *int64 { return &c.at }, func(r *rand.Rand) int64 { return r.Int64N(viewSize) }, 0)
-	moveArg   = number("at", func(c *call) *int64 { return &c.at }, func(r *rand.Rand) int64 { return drawOffset(r) - 5000*int64(r.IntN(2)) }, 0)
+	atArg     = number("at", func(c *call) *int64 { return &c.at }, drawOffset, 0, 4096, chunkSize)
+	toAtArg   = number("toat", func(c *call) *int64 { return &c.toAt }, drawOffset, 0, 4096, chunkSize)
+	lengthArg = number("size", func(c *call) *int64 { return &c.size }, drawLength, 0, 1, 10, 4096, chunkSize)
+	pageArg   = number("at", func(c *call) *int64 { return &c.at }, func(r *drawer) int64 { return drawOffset(r) &^ 4095 }, 0)
+	withinArg = number("at", func(c *call) *int64 { return &c.at }, func(r *drawer) int64 { return r.Int64N(viewSize) }, 0)
+	moveArg   = number("at", func(c *call) *int64 { return &c.at }, func(r *drawer) int64 { return drawOffset(r) - 5000*int64(r.IntN(2)) }, 0)
 	sizeArg   = number("size", func(c *call) *int64 { return &c.size }, drawSize, 0, 1, 10, 4096)
-	smallArg  = number("size", func(c *call) *int64 { return &c.size }, func(r *rand.Rand) int64 { return r.Int64N(300) * int64(r.IntN(4)) }, 0, 1)
-	fillArg   = number("fill", func(c *call) *int64 { return &c.fill }, func(r *rand.Rand) int64 { return 1 + r.Int64N(250) })
+	smallArg  = number("size", func(c *call) *int64 { return &c.size }, func(r *drawer) int64 { return r.Int64N(300) * int64(r.IntN(4)) }, 0, 1)
+	fillArg   = number("fill", func(c *call) *int64 { return &c.fill }, func(r *drawer) int64 { return 1 + r.Int64N(250) })
 	permArg   = octal("mode", func(c *call) *int64 { return &c.mode }, drawPermissions, 0o666, 0o777)
-	kindArg   = octal("mode", func(c *call) *int64 { return &c.mode }, func(r *rand.Rand) int64 {
+	kindArg   = octal("mode", func(c *call) *int64 { return &c.mode }, func(r *drawer) int64 {
 		return drawPermissions(r) | pick[int64](r, unix.S_IFREG, unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK, 0)
 	}, unix.S_IFREG|0o666, unix.S_IFIFO|0o666)
-	rightsArg = octal("mode", func(c *call) *int64 { return &c.mode }, func(r *rand.Rand) int64 { return r.Int64N(8) }, 0)
-	uidArg    = number("uid", func(c *call) *int64 { return &c.uid }, func(r *rand.Rand) int64 { return pick[int64](r, -1, 0, 1001, 1002) }, 0)
-	gidArg    = number("gid", func(c *call) *int64 { return &c.gid }, func(r *rand.Rand) int64 { return pick[int64](r, -1, 0, 1001, 1002, 2001) }, 0)
+	rightsArg = octal("mode", func(c *call) *int64 { return &c.mode }, func(r *drawer) int64 { return r.Int64N(8) }, 0)
+	uidArg    = number("uid", func(c *call) *int64 { return &c.uid }, func(r *drawer) int64 { return pick[int64](r, -1, 0, 1001, 1002) }, 0)
+	gidArg    = number("gid", func(c *call) *int64 { return &c.gid }, func(r *drawer) int64 { return pick[int64](r, -1, 0, 1001, 1002, 2001) }, 0)
 	atimeArg  = number("atime", func(c *call) *int64 { return &c.atime }, drawTime, timeOmit, timeNow)
 	mtimeArg  = number("mtime", func(c *call) *int64 { return &c.mtime }, drawTime, timeOmit, timeNow)
 
@@ -191,30 +191,30 @@ var (
 		{"O_DIRECT", unix.O_DIRECT}, {"O_SYNC", unix.O_SYNC}, {"O_DSYNC", unix.O_DSYNC}, {"O_PATH", unix.O_PATH}, {"O_NOATIME", unix.O_NOATIME},
 	}, drawOpen)
 	renameArg = flagSet("flags", "0", []bit{{"NOREPLACE", unix.RENAME_NOREPLACE}, {"EXCHANGE", unix.RENAME_EXCHANGE}, {"WHITEOUT", unix.RENAME_WHITEOUT}},
-		func(r *rand.Rand) int64 {
+		func(r *drawer) int64 {
 			return pick[int64](r, 0, 0, 0, unix.RENAME_NOREPLACE, unix.RENAME_EXCHANGE, unix.RENAME_EXCHANGE, unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE)
 		})
 	atFlagArg = flagSet("flags", "0", []bit{{"NOFOLLOW", unix.AT_SYMLINK_NOFOLLOW}, {"FOLLOW", unix.AT_SYMLINK_FOLLOW}, {"EACCESS", unix.AT_EACCESS}},
-		func(r *rand.Rand) int64 { return pick[int64](r, 0, 0, unix.AT_SYMLINK_NOFOLLOW) })
+		func(r *drawer) int64 { return pick[int64](r, 0, 0, unix.AT_SYMLINK_NOFOLLOW) })
 	linkArg = flagSet("flags", "0", []bit{{"FOLLOW", unix.AT_SYMLINK_FOLLOW}},
-		func(r *rand.Rand) int64 { return pick[int64](r, 0, 0, unix.AT_SYMLINK_FOLLOW) })
+		func(r *drawer) int64 { return pick[int64](r, 0, 0, unix.AT_SYMLINK_FOLLOW) })
 	accessArg = flagSet("flags", "0", []bit{{"NOFOLLOW", unix.AT_SYMLINK_NOFOLLOW}, {"EACCESS", unix.AT_EACCESS}},
-		func(r *rand.Rand) int64 { return pick[int64](r, 0, unix.AT_EACCESS, unix.AT_SYMLINK_NOFOLLOW) })
+		func(r *drawer) int64 { return pick[int64](r, 0, unix.AT_EACCESS, unix.AT_SYMLINK_NOFOLLOW) })
 	xattrArg = flagSet("flags", "0", []bit{{"CREATE", unix.XATTR_CREATE}, {"REPLACE", unix.XATTR_REPLACE}},
-		func(r *rand.Rand) int64 {
+		func(r *drawer) int64 {
 			return pick[int64](r, 0, 0, 0, unix.XATTR_CREATE, unix.XATTR_REPLACE, unix.XATTR_CREATE|unix.XATTR_REPLACE)
 		})
 	whenceArg = flagSet("whence", "SET", []bit{{"CUR", unix.SEEK_CUR}, {"END", unix.SEEK_END}},
-		func(r *rand.Rand) int64 { return pick[int64](r, unix.SEEK_SET, unix.SEEK_CUR, unix.SEEK_END) })
+		func(r *drawer) int64 { return pick[int64](r, unix.SEEK_SET, unix.SEEK_CUR, unix.SEEK_END) })
 	seekArg = flagSet("whence", "0", []bit{{"DATA", seekData}, {"HOLE", seekHole}},
-		func(r *rand.Rand) int64 { return pick[int64](r, seekData, seekHole) })
+		func(r *drawer) int64 { return pick[int64](r, seekData, seekHole) })
 	allocateArg = flagSet("flags", "0", []bit{{"KEEP_SIZE", unix.FALLOC_FL_KEEP_SIZE}, {"PUNCH_HOLE", unix.FALLOC_FL_PUNCH_HOLE}, {"ZERO_RANGE", unix.FALLOC_FL_ZERO_RANGE}, {"COLLAPSE_RANGE", unix.FALLOC_FL_COLLAPSE_RANGE}, {"INSERT_RANGE", unix.FALLOC_FL_INSERT_RANGE}},
-		func(r *rand.Rand) int64 {
+		func(r *drawer) int64 {
 			return pick[int64](r, 0, unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE,
 				unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_ZERO_RANGE|unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE)
 		})
 	vectorArg = flagSet("flags", "0", []bit{{"RWF_DSYNC", unix.RWF_DSYNC}, {"RWF_SYNC", unix.RWF_SYNC}, {"RWF_APPEND", unix.RWF_APPEND}, {"RWF_HIPRI", unix.RWF_HIPRI}},
-		func(r *rand.Rand) int64 {
+		func(r *drawer) int64 {
 			return pick[int64](r, 0, 0, unix.RWF_DSYNC, unix.RWF_SYNC, unix.RWF_APPEND, unix.RWF_APPEND, unix.RWF_HIPRI)
 		})
 )

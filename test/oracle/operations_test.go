@@ -5,6 +5,8 @@ type operation struct {
 	name     string
 	weight   int
 	basic    bool // no program is without it
+	folders  bool // is about folders most of the time
+	makes    bool // its path is where something new goes, most of the time
 	operands []operand
 	run      func(s *side, c *call) answer
 	data     bool // reads or writes through a slot
@@ -30,8 +32,8 @@ var operations = []operation{
 	{name: "seek", weight: 4, operands: []operand{slotArg, atArg, seekArg}, run: seekHoles},
 	{name: "ftruncate", weight: 6, operands: []operand{slotArg, atArg}, run: ftruncate},
 	{name: "truncate", weight: 5, operands: []operand{pathArg, atArg}, run: truncate, vague: true},
-	{name: "fallocate", weight: 8, operands: []operand{slotArg, allocateArg, atArg, sizeArg}, run: allocate},
-	{name: "copy_file_range", weight: 5, operands: []operand{slotArg, atArg, otherArg, toAtArg, sizeArg}, run: copyRange, data: true},
+	{name: "fallocate", weight: 8, operands: []operand{slotArg, allocateArg, atArg, lengthArg}, run: allocate},
+	{name: "copy_file_range", weight: 7, operands: []operand{slotArg, atArg, otherArg, toAtArg, lengthArg}, run: copyRange, data: true},
 	{name: "fsync", weight: 2, operands: []operand{slotArg}, run: fsync},
 	{name: "fdatasync", weight: 1, operands: []operand{slotArg}, run: fdatasync},
 	{name: "mmap", weight: 4, operands: []operand{slotArg, viewArg, pageArg}, run: mapFile},
@@ -39,15 +41,15 @@ var operations = []operation{
 	{name: "store", weight: 6, operands: []operand{viewArg, withinArg, sizeArg, fillArg}, run: store, vague: true},
 	{name: "munmap", weight: 2, operands: []operand{viewArg}, run: unmapFile},
 
-	{name: "mkdir", weight: 12, basic: true, operands: []operand{pathArg, permArg}, run: mkdir},
-	{name: "rmdir", weight: 6, operands: []operand{pathArg}, run: rmdir, borrows: true},
+	{name: "mkdir", makes: true, folders: true, weight: 12, basic: true, operands: []operand{pathArg, permArg}, run: mkdir},
+	{name: "rmdir", folders: true, weight: 6, operands: []operand{pathArg}, run: rmdir, borrows: true},
 	{name: "unlink", weight: 10, operands: []operand{pathArg}, run: unlink, borrows: true},
 	{name: "rename", weight: 16, operands: []operand{pathArg, toArg, renameArg}, run: rename, borrows: true},
 	{name: "link", weight: 10, operands: []operand{pathArg, toArg, linkArg}, run: link, borrows: true},
-	{name: "linkfd", weight: 4, operands: []operand{slotArg, pathArg}, run: linkSlot, borrows: true},
-	{name: "symlink", weight: 5, operands: []operand{targetArg, pathArg}, run: symlink},
+	{name: "linkfd", makes: true, weight: 4, operands: []operand{slotArg, pathArg}, run: linkSlot, borrows: true},
+	{name: "symlink", makes: true, weight: 5, operands: []operand{targetArg, pathArg}, run: symlink},
 	{name: "readlink", weight: 3, operands: []operand{pathArg}, run: readlink},
-	{name: "mknod", weight: 4, operands: []operand{pathArg, kindArg}, run: mknod},
+	{name: "mknod", makes: true, weight: 4, operands: []operand{pathArg, kindArg}, run: mknod},
 
 	{name: "chmod", weight: 6, operands: []operand{pathArg, permArg}, run: chmod},
 	{name: "fchmod", weight: 3, operands: []operand{slotArg, permArg}, run: fchmod},
@@ -68,9 +70,9 @@ var operations = []operation{
 	{name: "removexattr", weight: 3, operands: []operand{pathArg, nameArg}, run: removexattr},
 	{name: "fremovexattr", weight: 2, operands: []operand{slotArg, nameArg}, run: fremovexattr},
 
-	{name: "list", weight: 5, operands: []operand{pathArg}, run: list},
+	{name: "list", folders: true, weight: 5, operands: []operand{pathArg}, run: list},
 	{name: "listslot", weight: 4, operands: []operand{slotArg}, run: listSlot},
-	{name: "pieces", weight: 3, operands: []operand{pathArg, fillArg}, run: pieces},
+	{name: "pieces", folders: true, weight: 3, operands: []operand{pathArg, fillArg}, run: pieces},
 }
 
 func operationNamed(name string) *operation {

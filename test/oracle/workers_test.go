@@ -17,9 +17,9 @@ type identity struct {
 }
 
 var identities = []identity{
-	{umask: 0o022},
-	{uid: 1001, gid: 1001, groups: []uint32{2001}, umask: 0},
-	{uid: 1002, gid: 1002, groups: []uint32{1001, 2001}, umask: 0o077},
+	{umask: 0},
+	{uid: 1001, gid: 1001, groups: []uint32{2001}, umask: 0o022},
+	{uid: 1002, gid: 1002, groups: []uint32{1001, 2001}, umask: 0o027},
 }
 
 // worker is a thread with its own identity. It does what it is sent.
