@@ -100,6 +100,8 @@ var dataCalls = map[string]call{
 		_, err := unix.IoctlGetInt(a.fd(), 0x7a7a)
 		return "", err
 	},
+	// clone #TO #FROM, as ioctl FICLONE
+	"clone": func(_ *world, a *arguments) (string, error) { return "", unix.IoctlFileClone(a.fd(), a.fd()) },
 	// limit SIZE of any file, as ulimit -f, until the end of the case
 	"limit": func(_ *world, a *arguments) (string, error) { return "", limitFileSize(uint64(a.number())) },
 	// direct-write #N COUNT OFFSET writes zeros from memory that O_DIRECT accepts everywhere.

@@ -5,12 +5,55 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
+// watched are the events of a folder that inotify tells of, in the order of the answer.
+var watched = []struct {
+	mask uint32
+	name string
+}{
+	{unix.IN_CREATE, "CREATE"}, {unix.IN_DELETE, "DELETE"}, {unix.IN_MOVED_FROM, "FROM"}, {unix.IN_MOVED_TO, "TO"}, {unix.IN_MODIFY, "MODIFY"},
+}
+
+// events reads what an inotify file has to tell, without waiting.
+func events(fd int) (string, error) {
+	buffer := make([]byte, 4096)
+	n, err := unix.Read(fd, buffer)
+	var seen []string
+	for rest := buffer[:max(n, 0)]; len(rest) > 0; {
+		event := (*unix.InotifyEvent)(unsafe.Pointer(&rest[0]))
+		end := unix.SizeofInotifyEvent + int(event.Len)
+		name, _, _ := bytes.Cut(rest[unix.SizeofInotifyEvent:end], []byte{0})
+		for _, kind := range watched {
+			if event.Mask&kind.mask != 0 {
+				seen = append(seen, kind.name+":"+string(name))
+			}
+		}
+		rest = rest[end:]
+	}
+	return list(seen), err
+}
+
 // folderCalls read folders.
 var folderCalls = map[string]call{
+	// watch PATH opens an inotify file for a folder: the next of #0, #1, ...
+	"watch": func(w *world, a *arguments) (string, error) {
+		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+		if err != nil {
+			return "", err
+		}
+		w.fds = append(w.fds, fd)
+		mask := uint32(0)
+		for _, kind := range watched {
+			mask |= kind.mask
+		}
+		_, err = unix.InotifyAddWatch(fd, a.text(), mask)
+		return "", err
+	},
+	"events": func(_ *world, a *arguments) (string, error) { return events(a.fd()) },
 	// list #N gives the names from the file's offset on, sorted, without "." and "..".
 	"list": func(_ *world, a *arguments) (string, error) {
 		fd := a.fd()
@@ -117,6 +160,11 @@ var lockCalls = map[string]call{
 	// ofd_getlk #N TYPE START LENGTH gives what is in the way.
 	"ofd_getlk": func(_ *world, a *arguments) (string, error) {
 		return recordLock(a, unix.F_OFD_GETLK)
+	},
+	// setlease #N TYPE
+	"setlease": func(_ *world, a *arguments) (string, error) {
+		_, err := unix.FcntlInt(uintptr(a.fd()), unix.F_SETLEASE, a.flags(lockTypes))
+		return "", err
 	},
 	// getlk #N TYPE START LENGTH
 	"getlk": func(_ *world, a *arguments) (string, error) {
