@@ -282,10 +282,3 @@ func (c *Client) StatFS(ctx context.Context) (FSStat, error) {
 	}
 	return FSStat{TotalBytes: reply.TotalBytes, FreeBytes: reply.FreeBytes, Inodes: reply.Inodes, FreeInodes: reply.FreeInodes}, nil
 }
-
-// Status asks the master how the cluster is.
-func (c *Client) Status(ctx context.Context) (*pb.StatusReply, error) {
-	return ask(ctx, c, c.cred, "status", "", func(ctx context.Context, _ *pb.Caller) (*pb.StatusReply, error) {
-		return c.master.Status(ctx, &pb.StatusRequest{})
-	})
-}

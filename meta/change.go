@@ -157,6 +157,8 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 	case *state.TakeClone:
 		m.writers.forget(c.Clone)
 		m.nodes.Touch(c.Clone)
+	case *state.Operate:
+		m.operated(c.Node)
 	case *state.SetChain:
 		m.nodes.Changed(before[0], r.Chunks[0])
 	case *state.Commit:

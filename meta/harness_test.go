@@ -182,6 +182,7 @@ type fakeNode struct {
 	removed     []uint64
 	results     []*pb.CommandResult
 	free        uint64
+	size        uint64                           // of a disk that its replicas fill; 0: one of fakeDisk bytes with free
 	refuse      func(*pb.NodeCommand) proto.Kind // of orders; nil: none
 	deaf        bool                             // orders are not answered
 	refuses     bool                             // nobody listens at its port
@@ -245,6 +246,9 @@ func (n *fakeNode) restart() {
 }
 
 func (n *fakeNode) disks() []*pb.DiskStatus {
+	if n.size != 0 {
+		return []*pb.DiskStatus{{Path: "/disk", TotalBytes: n.size, FreeBytes: n.size - uint64(len(n.replicas))*proto.DefaultChunkSize}}
+	}
 	return []*pb.DiskStatus{{Path: "/disk", TotalBytes: fakeDisk, FreeBytes: n.free}}
 }
 
@@ -529,6 +533,7 @@ type client struct {
 	mute     atomic.Bool // it sends no keepalives
 	sequence uint64
 	uid      uint32
+	size     uint64 // of the files it writes; at least 100 bytes
 }
 
 func (c *cluster) connect(hello *pb.Hello) *client {
@@ -648,7 +653,7 @@ func (one *client) write(f *pb.CreateReply) {
 		one.c.node(r.Node).hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: f.Chunk.Version}, true)
 	}
 	must[*pb.AttrReply](one.c.t)(one.api().Commit(one.c.t.Context(), &pb.CommitRequest{
-		Caller: one.changes(), Inode: f.Attr.Inode, Size: 100, Chunks: []uint64{f.Chunk.Chunk},
+		Caller: one.changes(), Inode: f.Attr.Inode, Size: max(100, one.size), Chunks: []uint64{f.Chunk.Chunk},
 	}))
 	synctest.Wait()
 }

@@ -83,7 +83,7 @@ func (m *Master) changeChain(c state.Chunk, chain []proto.NodeID, why string) (s
 	}
 	next := result.Chunks[0]
 	level := slog.LevelInfo
-	if why == "repair" { // the loop tells how many
+	if why == "repair" || why == "move" { // the loop tells how many
 		level = slog.LevelDebug
 	}
 	m.log.Log(context.Background(), level, "chain changed", "chunk", c.ID, "version", next.Version, "from", c.Chain, "to", chain, "why", why)

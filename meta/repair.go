@@ -57,6 +57,7 @@ func (m *Master) repair(ctx context.Context) {
 	defer ticker.Stop()
 	var rest time.Time
 	late := false // a look was asked for and did not happen
+	var even rebalance
 	for {
 		look := false
 		select {
@@ -72,7 +73,12 @@ func (m *Master) repair(ctx context.Context) {
 		if look || late {
 			began := m.cfg.Now()
 			if late = began.Before(rest); !late {
-				m.repairs.found(m.needy())
+				list, t := m.needy()
+				for _, n := range m.batch(&even) {
+					list = append(list, n)
+					t.add(n)
+				}
+				m.repairs.found(list, t)
 				ended := m.cfg.Now()
 				rest = ended.Add(restShare * ended.Sub(began))
 			}
@@ -89,30 +95,58 @@ func (m *Master) tellRepairs() {
 }
 
 // needy lists chunks that can be helped now, those with the fewest good replicas
-// first, and counts all there are. What was written a moment ago is left for later.
-func (m *Master) needy() (list []need, total, bytes uint64) {
+// first and those that only have to move last, and counts all there are. What was
+// written a moment ago is left for later.
+func (m *Master) needy() (list []need, t tally) {
 	var byGood [maxReplicas][]need
-	mayCopy := !m.inSafeMode()
+	var moves []need
+	mayCopy, anyLeaving := !m.inSafeMode(), m.nodes.Leaving()
+	t.toMove = map[proto.NodeID]uint64{}
 	m.eachChunkIn(func(st *state.State, c state.Chunk) bool {
-		good := m.nodes.Good(c)
-		if !c.Committed || good >= int(m.cluster.Replicas) && !m.work.isUnsure(c.ID) || m.repairs.working(c.ID) {
+		n := need{chunk: c.ID, good: m.nodes.Good(c)}
+		if anyLeaving {
+			n.leaving = m.countLeaving(c, t.toMove) && !m.work.isUnsure(c.ID) && m.planLeaving(c, 0).needed()
+		}
+		if !c.Committed || n.good >= int(m.cluster.Replicas) && !n.leaving && !m.work.isUnsure(c.ID) || m.repairs.working(c.ID) {
 			return true
 		}
-		p := m.plan(c)
-		if len(p.forward) == 0 && (!mayCopy || !p.needed() || m.nodes.Recent(c.ID)) {
+		forward := false
+		if !n.leaving {
+			p := m.plan(c)
+			if forward = len(p.forward) > 0; !forward && !p.needed() {
+				return true
+			}
+		}
+		if !forward && (!mayCopy || m.nodes.Recent(c.ID)) {
 			return true
 		}
-		n := need{c.ID, good, lengthOf(st, c, m.cluster.ChunkSize)}
-		total, bytes = total+1, bytes+n.bytes
-		if len(byGood[good]) < repairRound {
-			byGood[good] = append(byGood[good], n)
+		n.bytes = lengthOf(st, c, m.cluster.ChunkSize)
+		t.add(n)
+		switch {
+		case n.leaving && len(moves) < repairRound:
+			moves = append(moves, n)
+		case !n.leaving && len(byGood[n.good]) < repairRound:
+			byGood[n.good] = append(byGood[n.good], n)
 		}
 		return true
 	})
 	for _, some := range byGood {
 		list = append(list, some...)
 	}
-	return list[:min(len(list), repairRound)], total, bytes
+	list = append(list, moves...)
+	return list[:min(len(list), repairRound)], t
+}
+
+// countLeaving counts a chunk for the members that have to give it up, and tells
+// whether there are any.
+func (m *Master) countLeaving(c state.Chunk, toMove map[proto.NodeID]uint64) (any bool) {
+	for _, member := range m.members(c) {
+		if member.Leaving {
+			toMove[member.Node]++
+			any = true
+		}
+	}
+	return any
 }
 
 // plan is planRepair, less what no chunkserver could take, and less what comes back
@@ -198,19 +232,23 @@ func (m *Master) beginRepair(ctx context.Context, n need, group *sync.WaitGroup)
 		return false, true
 	}
 	c, ok := m.machine.chunk(n.chunk)
-	var p repairPlan
-	if ok && c.Committed {
-		p = m.plan(c)
+	if !ok || !c.Committed {
+		done()
+		return false, true
 	}
+	if n.moves() {
+		return m.beginMove(ctx, c, n, group, done)
+	}
+	p := m.plan(c)
 	switch {
 	case len(p.forward) > 0:
-		m.inBackground(group, n, nil, done, func() uint64 { m.bringForward(ctx, c); return 0 })
+		m.inBackground(group, n, nil, done, func() int { m.bringForward(ctx, c); return 0 })
 		return true, true
 	case !p.needed() || m.inSafeMode():
 		done()
 		return false, true
 	case p.renew:
-		m.inBackground(group, n, nil, done, func() uint64 {
+		m.inBackground(group, n, nil, done, func() int {
 			if err := m.renew(ctx, c); err != nil {
 				m.log.Info("replicas cannot be made equal yet", "chunk", c.ID, "version", c.Version, "error", err)
 			}
@@ -225,19 +263,34 @@ func (m *Master) beginRepair(ctx context.Context, n need, group *sync.WaitGroup)
 		return false, false
 	}
 	nodes := append([]proto.NodeID{p.sources[0]}, targets...)
-	m.inBackground(group, n, nodes, done, func() uint64 {
-		return n.bytes * uint64(m.addReplicas(ctx, c, p, targets))
-	})
+	m.inBackground(group, n, nodes, done, func() int { return m.addReplicas(ctx, c, p, targets) })
 	return true, true
 }
 
-// inBackground runs work that answers how many bytes it copied.
-func (m *Master) inBackground(group *sync.WaitGroup, n need, nodes []proto.NodeID, done func(), work func() uint64) {
+// beginMove is beginRepair for a chunk whose replicas are to move.
+func (m *Master) beginMove(ctx context.Context, c state.Chunk, n need, group *sync.WaitGroup, done func()) (begun, free bool) {
+	p := m.planLeaving(c, n.from)
+	if !p.needed() || m.inSafeMode() {
+		done()
+		return false, true
+	}
+	targets := m.moveTargets(c, p, n)
+	source := m.repairs.byLoad(slices.Concat(p.keep, p.leaving))[0]
+	if p.want > 0 && (len(targets) == 0 || m.repairs.isBusy(source)) {
+		done()
+		return false, false
+	}
+	m.inBackground(group, n, append(slices.Clone(targets), source), done, func() int { return m.move(ctx, c, p, targets) })
+	return true, true
+}
+
+// inBackground runs work that answers how many copies it made.
+func (m *Master) inBackground(group *sync.WaitGroup, n need, nodes []proto.NodeID, done func(), work func() int) {
 	m.repairs.begin(n, nodes)
 	group.Go(func() {
-		copied := work()
+		copies := work()
 		done()
-		m.repairs.end(n, nodes, copied, m.cfg.Now())
+		m.repairs.end(n, nodes, copies, m.cfg.Now())
 	})
 }
 

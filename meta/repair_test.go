@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/distrifs/distrifs/meta/state"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -132,7 +133,7 @@ func TestNeediestFirst(t *testing.T) {
 			t.Fatalf("%d of %d chunks lost two replicas: this shows nothing", len(worst), len(files))
 		}
 		time.Sleep(12 * time.Second)
-		list, _, _ := c.master.needy()
+		list, _ := c.master.needy()
 		c.master.repairs.mu.Lock()
 		begun := len(c.master.repairs.active)
 		for id, n := range c.master.repairs.active {
@@ -252,4 +253,13 @@ func TestNoHasteWithoutAGoodReplica(t *testing.T) {
 
 			master -> 3: copy version 2 from [1 2] = ok`)
 	})
+}
+
+func mustChunk(c *cluster, f *pb.CreateReply) state.Chunk {
+	c.t.Helper()
+	found, ok := c.master.machine.chunk(proto.ChunkID(f.Chunk.Chunk))
+	if !ok {
+		c.t.Fatal("the chunk is gone")
+	}
+	return found
 }

@@ -10,11 +10,34 @@ import (
 	"github.com/distrifs/distrifs/proto/pb"
 )
 
-// need is a chunk that lacks replicas.
+// need is a chunk that lacks replicas, or whose replicas are to move.
 type need struct {
 	chunk proto.ChunkID
 	good  int
 	bytes uint64 // of the chunk
+
+	leaving bool           // replicas are where they must not stay
+	from    proto.NodeID   // 0, or rebalancing wants to move a replica from there
+	to      []proto.NodeID // to one of these
+}
+
+// moves tells whether the chunk lacks nothing.
+func (n need) moves() bool { return n.leaving || n.from != 0 }
+
+// tally counts what a look at all chunks has found.
+type tally struct {
+	chunks uint64
+	moving uint64                  // of these: lack nothing
+	bytes  uint64                  // of the chunks
+	toMove map[proto.NodeID]uint64 // chunks that a chunkserver which is decommissioned still has
+}
+
+func (t *tally) add(n need) {
+	t.chunks++
+	t.bytes += n.bytes
+	if n.moves() {
+		t.moving++
+	}
 }
 
 // repairs is which chunks wait for repair, which are being worked on, and who is
@@ -24,8 +47,7 @@ type repairs struct {
 
 	mu      sync.Mutex // protects all below; a leaf
 	waiting []need     // the neediest first; as the last look found them
-	total   uint64     // chunks that the last look found, and
-	bytes   uint64     // theirs
+	tally   tally      // of the last look, less what was begun since
 	active  map[proto.ChunkID]need
 	busy    map[proto.NodeID]int
 	meter   meter
@@ -40,10 +62,10 @@ func newRepairs(streams int) *repairs {
 }
 
 // found replaces the queue by what a look at all chunks has found.
-func (r *repairs) found(list []need, total, bytes uint64) {
+func (r *repairs) found(list []need, t tally) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waiting, r.total, r.bytes = list, total, bytes
+	r.waiting, r.tally = list, t
 }
 
 // working tells whether a chunk is being worked on.
@@ -52,6 +74,20 @@ func (r *repairs) working(id proto.ChunkID) bool {
 	defer r.mu.Unlock()
 	_, active := r.active[id]
 	return active
+}
+
+// occupied tells whether anything waits or is being worked on.
+func (r *repairs) occupied() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.waiting)+len(r.active) > 0
+}
+
+// toMove is how many chunks a chunkserver which is decommissioned still has.
+func (r *repairs) toMove(node proto.NodeID) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tally.toMove[node]
 }
 
 // queue is a copy of what waits, and how many more may be worked on.
@@ -98,12 +134,15 @@ func (r *repairs) skip(n need) {
 // drop needs mu.
 func (r *repairs) drop(n need) {
 	r.waiting = slices.DeleteFunc(r.waiting, func(other need) bool { return other.chunk == n.chunk })
-	r.total -= min(r.total, 1)
-	r.bytes -= min(r.bytes, n.bytes)
+	r.tally.chunks -= min(r.tally.chunks, 1)
+	r.tally.bytes -= min(r.tally.bytes, n.bytes)
+	if n.moves() {
+		r.tally.moving -= min(r.tally.moving, 1)
+	}
 }
 
-// end takes note of work that has ended, with so many bytes copied.
-func (r *repairs) end(n need, nodes []proto.NodeID, copied uint64, now time.Time) {
+// end takes note of work that has ended, with so many copies made.
+func (r *repairs) end(n need, nodes []proto.NodeID, copies int, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.active, n.chunk)
@@ -112,8 +151,8 @@ func (r *repairs) end(n need, nodes []proto.NodeID, copied uint64, now time.Time
 			delete(r.busy, node)
 		}
 	}
-	if copied > 0 {
-		r.meter.add(now, copied)
+	if copies > 0 {
+		r.meter.add(now, n.bytes*uint64(copies))
 		r.done++
 	}
 	select {
@@ -128,14 +167,14 @@ func (r *repairs) news() (chunks, waiting uint64) {
 	defer r.mu.Unlock()
 	chunks = r.done - r.told
 	r.told = r.done
-	return chunks, r.total
+	return chunks, r.tally.chunks
 }
 
 func (r *repairs) status(now time.Time, limit uint64) *pb.RepairStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := &pb.RepairStatus{
-		Waiting: r.total, Active: uint64(len(r.active)), BytesLeft: r.bytes, BytesPerSecond: r.meter.rate(now),
+		Waiting: r.tally.chunks, Moving: r.tally.moving, Active: uint64(len(r.active)), BytesLeft: r.tally.bytes, BytesPerSecond: r.meter.rate(now),
 		Limit: limit, Streams: uint64(r.streams), Repaired: r.done,
 	}
 	for _, n := range r.active {
@@ -187,6 +226,9 @@ func (m *meter) rate(now time.Time) uint64 {
 func lengthOf(st *state.State, c state.Chunk, chunkSize uint64) uint64 {
 	attr, kind := st.Attr(c.Inode)
 	start := c.Index * chunkSize
+	if c.Shared() {
+		return chunkSize // which files it stands in is not looked up
+	}
 	if kind != proto.OK || attr.Size <= start {
 		return 0
 	}

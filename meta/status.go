@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
 
@@ -24,10 +25,13 @@ func (m *Master) Status(context.Context, *pb.StatusRequest) (*pb.StatusReply, er
 		Chunks: m.countChunks(stats), TotalBytes: total, FreeBytes: free,
 		Replicas: m.cluster.Replicas, MinReplicas: m.cluster.MinReplicas, ChunkSize: m.cluster.ChunkSize,
 		Sessions: m.sessions.status(), SafeMode: m.inSafeMode(),
-		Repair: m.repairs.status(m.cfg.Now(), m.cfg.RepairRate),
+		Repair: m.repairs.status(m.cfg.Now(), m.cfg.RepairRate), Rebalancing: m.rebalancing(),
 	}
 	leases := m.leases.stats()
 	reply.Leases, reply.Claims, reply.Recalls = uint64(leases.Held), uint64(leases.Waiting), leases.Recalls
+	for _, n := range reply.Nodes {
+		n.ToMove = m.repairs.toMove(proto.NodeID(n.Node))
+	}
 	if address := m.address.Load(); address != nil {
 		reply.Address = *address
 	}

@@ -22,6 +22,7 @@ distrifs down`
 	addDown(program)
 	addStatus(program, master)
 	addDF(program, master)
+	addMoves(program, master)
 	addCopy(program, master)
 	addList(program, master)
 	addCat(program, master)

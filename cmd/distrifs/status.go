@@ -22,6 +22,7 @@ func addStatus(program *cli.Command, master *string) {
 many of them lack replicas, and who has it mounted. --json prints all of it with the
 names of the protocol: chunks.under_replicated, nodes[].alive, ...`
 	c.Examples = "distrifs status\ndistrifs status --master otherhost:9420 --json"
+	disks := c.Flags().Bool("disks", false, "list the disks of the chunkservers, and how far their scrubs are")
 	asJSON := c.Flags().Bool("json", false, "print JSON")
 	c.Run = func(ctx context.Context, _ []string) error {
 		return withRemotes(ctx, "status", []string{":/"}, *master, func(c *client.Client, _ location) error {
@@ -34,7 +35,10 @@ names of the protocol: chunks.under_replicated, nodes[].alive, ...`
 				encoder.SetIndent("", "  ")
 				return encoder.Encode(plain(reply.ProtoReflect()))
 			}
-			return printStatus(os.Stdout, reply)
+			if err := printStatus(os.Stdout, reply); err != nil || !*disks {
+				return err
+			}
+			return printDisks(os.Stdout, reply.Nodes, time.Now())
 		})
 	}
 }
@@ -74,10 +78,10 @@ func printStatus(w io.Writer, s *pb.StatusReply) error {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(head, "%s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
-	alive := 0
+	dead := 0
 	for _, n := range s.Nodes {
-		if n.Alive {
-			alive++
+		if isDead(n) {
+			dead++
 		}
 	}
 	used := s.TotalBytes - min(s.FreeBytes, s.TotalBytes)
@@ -88,7 +92,7 @@ func printStatus(w io.Writer, s *pb.StatusReply) error {
 	if s.SafeMode {
 		row("safe mode", "yes: too few chunks have been reported; no repair and no deletion until then")
 	}
-	row("chunkservers", "%d, %s", len(s.Nodes), flag(len(s.Nodes)-alive, "dead"))
+	row("chunkservers", "%d, %s", len(s.Nodes), flag(dead, "dead"))
 	row("space", "%s, %s used (%s), %s free, before replication", humanize.IBytes(s.TotalBytes), humanize.IBytes(used), percent(used, s.TotalBytes), humanize.IBytes(s.FreeBytes))
 	row("files", "%s, %s directories, %s others", count(s.Files), count(s.Directories), count(s.OtherInodes))
 	chunks := s.Chunks
@@ -100,6 +104,9 @@ func printStatus(w io.Writer, s *pb.StatusReply) error {
 	row("  missing", "%s", flag(int(chunks.Missing), "have no good replica"))
 	row("  corrupt replicas", "%s", flag(int(chunks.CorruptReplicas), "wait to be replaced"))
 	row("  repair", "%s", repairText(s.Repair))
+	if s.Rebalancing {
+		row("  rebalancing", "until chunkservers are about equally full; 'distrifs rebalance --cancel' ends it")
+	}
 	row("  being written", "%s", count(chunks.Assigned))
 	row("  being deleted", "%s", count(chunks.ToDelete))
 	if err := head.Flush(); err != nil {
@@ -111,26 +118,6 @@ func printStatus(w io.Writer, s *pb.StatusReply) error {
 	return printSessions(w, s.Sessions)
 }
 
-func printNodes(w io.Writer, nodes []*pb.NodeStatus) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(table, "\nchunkserver\taddress\tstate\theard\tspace\tused\tfree\tchunks\tversion\n")
-	for _, n := range nodes {
-		state := "alive"
-		if !n.Alive {
-			state = "DEAD"
-		}
-		for _, d := range n.Disks {
-			if d.Fault != "" {
-				state += fmt.Sprintf(", %s OUT OF SERVICE: %s", d.Path, d.Fault)
-			}
-		}
-		used := n.TotalBytes - min(n.FreeBytes, n.TotalBytes)
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", n.Node, n.Address, state, ago(n.LastHeardMs),
-			humanize.IBytes(n.TotalBytes), percent(used, n.TotalBytes), humanize.IBytes(n.FreeBytes), count(n.Chunks), n.Version)
-	}
-	return table.Flush()
-}
-
 func printSessions(w io.Writer, sessions []*pb.SessionStatus) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(table, "\nsession\tclient\theard\topen files\n")
@@ -138,23 +125,6 @@ func printSessions(w io.Writer, sessions []*pb.SessionStatus) error {
 		fmt.Fprintf(table, "%d\t%s\t%s\t%d\n", s.Session, printable(s.Client), ago(s.LastHeardMs), s.OpenFiles)
 	}
 	return table.Flush()
-}
-
-// repairText tells how far the copying is that gives chunks their replicas back.
-func repairText(r *pb.RepairStatus) string {
-	if r.GetWaiting()+r.GetActive() == 0 {
-		return "nothing to do"
-	}
-	limit := "no limit"
-	if r.Limit > 0 {
-		limit = fmt.Sprintf("at most %s/s for each chunkserver", humanize.IBytes(r.Limit))
-	}
-	text := fmt.Sprintf("%s chunks wait, %s are being copied, %s left, at %s/s (%s)", count(r.Waiting), count(r.Active),
-		humanize.IBytes(r.BytesLeft), humanize.IBytes(r.BytesPerSecond), limit)
-	if r.SecondsLeft > 0 {
-		text += fmt.Sprintf(", about %v to go", time.Duration(r.SecondsLeft)*time.Second)
-	}
-	return text
 }
 
 func count(n uint64) string { return humanize.Comma(int64(n)) }

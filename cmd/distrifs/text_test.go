@@ -103,3 +103,48 @@ func TestStatusIsStableJSON(t *testing.T) {
 		}
 	}
 }
+
+func TestNodeState(t *testing.T) {
+	for want, n := range map[string]*pb.NodeStatus{
+		"alive": {Alive: true},
+		"DEAD":  {},
+		"alive, being decommissioned: 1,234 chunks left": {Alive: true, Decommissioned: true, ToMove: 1234},
+		"DEAD, being decommissioned: 1 chunks left":      {Decommissioned: true, ToMove: 1},
+		"away, decommissioned: it may go":                {Decommissioned: true},
+		"alive, /a OUT OF SERVICE: full":                 {Alive: true, Disks: []*pb.DiskStatus{{Path: "/a", Fault: "full"}, {Path: "/b"}}},
+	} {
+		if got := nodeState(n); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if got := nodeState(&pb.NodeStatus{Maintenance: 1}); !strings.HasPrefix(got, "away, in maintenance until ") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestRepairText(t *testing.T) {
+	for want, r := range map[string]*pb.RepairStatus{
+		"nothing to do": nil,
+		"3 chunks wait (1 of them only move), 2 are being copied, 5.0 MiB left, at 1.0 MiB/s (at most 2.0 MiB/s for each chunkserver), about 5s to go": {
+			Waiting: 3, Moving: 1, Active: 2, BytesLeft: 5 << 20, BytesPerSecond: 1 << 20, Limit: 2 << 20, SecondsLeft: 5},
+		"0 chunks wait, 1 are being copied, 1 B left, at 0 B/s (no limit)": {Active: 1, BytesLeft: 1},
+	} {
+		if got := repairText(r); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestFindNode(t *testing.T) {
+	nodes := []*pb.NodeStatus{{Node: 1, Address: "a:1"}, {Node: 2, Address: "b:1"}}
+	for _, name := range []string{"2", "b:1"} {
+		if got, err := findNode(nodes, name); got != 2 || err != nil {
+			t.Errorf("%s: %d, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"3", "b", ""} {
+		if got, err := findNode(nodes, name); err == nil {
+			t.Errorf("%q is %d", name, got)
+		}
+	}
+}

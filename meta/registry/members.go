@@ -20,6 +20,7 @@ type Member struct {
 	Gone      time.Duration // since its process is known to be gone; negative: it is not
 	Holds     Replica
 
+	Leaving     bool // it is to give its replica up
 	Maintenance bool // its silence is expected: it is not given up
 }
 
@@ -44,6 +45,10 @@ func (r *Registry) Members(c state.Chunk) []Member {
 		members[i] = Member{
 			Node: id, Address: n.address, Alive: n.alive, Connected: n.alive && n.stream != nil,
 			Known: n.known, Silence: now.Sub(n.heard), Gone: r.gone(n, now), Holds: r.holds(n, c.ID, &c),
+			Leaving: n.leaving,
+		}
+		if now.Before(n.away) {
+			members[i].Maintenance, members[i].Silence, members[i].Gone = true, 0, -1
 		}
 	}
 	return members
@@ -80,6 +85,10 @@ func (r *Registry) Status() []*pb.NodeStatus {
 		list[i] = &pb.NodeStatus{
 			Node: uint32(n.id), Address: n.address, Alive: n.alive, LastHeardMs: uint64(now.Sub(n.heard).Milliseconds()),
 			TotalBytes: total, FreeBytes: free, Chunks: n.chunks, Version: n.version, Disks: n.disks,
+			Decommissioned: n.leaving,
+		}
+		if now.Before(n.away) {
+			list[i].Maintenance = n.away.Unix()
 		}
 	}
 	return list
@@ -126,7 +135,12 @@ func (r *Registry) Roomy(id proto.NodeID) bool {
 
 // takes tells whether a chunkserver may be given a chunk.
 func (r *Registry) takes(n *node) bool {
-	return n.alive && n.stream != nil && n.room() >= r.opts.MinRoom
+	return r.serves(n) && n.room() >= r.opts.MinRoom
+}
+
+// serves tells whether a chunkserver is there, and is meant to stay.
+func (r *Registry) serves(n *node) bool {
+	return n.alive && n.stream != nil && !n.leaving && !r.opts.Now().Before(n.away)
 }
 
 // Others is the number of chunkservers with room, beside those in a chain.

@@ -23,7 +23,7 @@ func (r *Registry) Place(want, least int, exclude ...proto.NodeID) ([]proto.Node
 	var candidates []*node
 	connected := 0
 	for _, n := range r.ordered {
-		if !n.alive || n.stream == nil || slices.Contains(exclude, n.id) {
+		if !r.serves(n) || slices.Contains(exclude, n.id) {
 			continue
 		}
 		connected++

@@ -68,9 +68,12 @@ type node struct {
 	stream      *Stream   // nil: none stands
 
 	// Load and space, of the last heartbeat.
-	disks  []*pb.DiskStatus
-	chunks uint64
-	load   uint32
+	disks   []*pb.DiskStatus
+	chunks  uint64
+	load    uint32
+	leaving bool      // decommissioned
+	away    time.Time // end of maintenance
+
 	placed uint32 // chunks given to it since that heartbeat
 	picked uint64 // Registry.picks when it was last given one
 
@@ -89,6 +92,7 @@ func New(opts Options, nodes []state.NodeInfo) *Registry {
 	r.recent.start(r.started)
 	for _, info := range nodes {
 		r.add(info.ID, info.Instance.String(), info.Address)
+		r.Operate(info)
 	}
 	return r
 }

@@ -44,6 +44,8 @@ import (
 //	9 free chunks  like free inodes
 //	10 sessions    in order of ids: u64 id, bytes client, u32 count; then so many records, in
 //	               order of slots: u32 slot, u64 sequence, bytes answer
+//	11 moves       what operators want, in order: u32 node, u8 move, u64 end of maintenance in
+//	               seconds since 1970; node 0 with move 3 (rebalance)
 //	255 end        u64 XXH64 of all payloads before, in order: the state's hash
 //
 // stamp is u64: seconds since -2^31, shifted by 30, and nanoseconds below 1e9. What
@@ -73,6 +75,7 @@ const (
 	sectionChunks
 	sectionFreeChunks
 	sectionSessions
+	sectionMoves
 	sectionEnd uint8 = 255
 )
 
@@ -226,6 +229,29 @@ func (w *checkpointWriter) contents(t *tables) {
 	w.chunks(t)
 	w.freeChunks(t)
 	w.sessions(t)
+	w.moves(t)
+}
+
+func (w *checkpointWriter) moves(t *tables) {
+	w.begin(sectionMoves)
+	move := func(node uint32, m Move, until int64) {
+		w.u32(node)
+		w.u8(uint8(m))
+		w.u64(uint64(until))
+		w.next()
+	}
+	if t.rebalancing {
+		move(0, Rebalance, 0)
+	}
+	for i := uint32(1); i < t.nodes.length; i++ {
+		n := t.nodes.get(i)
+		if n.leaving {
+			move(i, Decommission, 0)
+		}
+		if n.away != 0 {
+			move(i, Maintenance, n.away)
+		}
+	}
 }
 
 func (w *checkpointWriter) config(t *tables) {

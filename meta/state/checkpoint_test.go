@@ -52,6 +52,9 @@ func everything(t *testing.T) *fixture {
 	f.copies(file.Inode, copied, 1, 5)
 	f.copyOK(CopyChunks{From: copied, To: copied, ToIndex: 1 << 42, Count: 1})
 	f.ok(&AssignChunks{Header: f.header(alice), Inode: copied, Chains: [][]proto.NodeID{{4, 2}}})
+	f.ok(&Operate{Node: 3, Move: Decommission, On: true})
+	f.ok(&Operate{Node: 3, Move: Maintenance, On: true, Until: Time{Sec: 1_000_000}})
+	f.ok(&Operate{Move: Rebalance, On: true})
 	return f
 }
 
@@ -60,7 +63,7 @@ func TestGoldenCheckpoint(t *testing.T) {
 	golden(t, "testdata/checkpoint.golden", image)
 	sections := map[byte]bool{}
 	eachBlock(image, func(head, payload []byte) { sections[head[0]] = true })
-	for section := sectionConfig; section <= sectionSessions; section++ {
+	for section := sectionConfig; section <= sectionMoves; section++ {
 		if !sections[section] {
 			t.Errorf("section %d has no record", section)
 		}

@@ -45,6 +45,7 @@ import (
 //	22 CopyChunks    header, u64 from, u64 to, u64 from index, u64 to index, u64 count, u64 size,
 //	                 u64 change of from
 //	23 TakeClone     u64 clone
+//	24 Operate       u32 node, u8 move, flag on, time until
 //
 // An answer that a session's slot keeps:
 //
@@ -442,6 +443,16 @@ func (c *TakeClone) Encode(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint64(dst, uint64(c.Clone))
 }
 
+// Encode appends the payload to dst.
+func (c *Operate) Encode(dst []byte) []byte {
+	p := (*put)(&dst)
+	p.u32(uint32(c.Node))
+	p.u8(uint8(c.Move))
+	p.flag(c.On)
+	p.time(c.Until)
+	return dst
+}
+
 // Decode reads the payload of a log record back into a command. It keeps nothing of
 // payload. Malformed: payload is not what Encode writes, to the last byte.
 func Decode(op Op, payload []byte) (Command, error) {
@@ -484,6 +495,8 @@ func decode(op Op, t *take) Command {
 		return &DropAssigned{Inode: t.inode(), Chunks: take64s[proto.ChunkID](t)}
 	case OpAccess:
 		return &Access{Reads: t.reads()}
+	case OpOperate:
+		return &Operate{Node: proto.NodeID(t.u32()), Move: Move(t.u8()), On: t.flag(), Until: t.time()}
 	case OpTakeClone:
 		return &TakeClone{Clone: proto.ChunkID(t.u64())}
 	}

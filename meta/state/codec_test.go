@@ -49,6 +49,7 @@ func samples() []Command {
 		&Access{Reads: []Read{{Inode: 2, At: h.Now}, {Inode: 1<<32 | 3, At: Time{-1, 5}}}},
 		&CopyChunks{Header: h, From: 2, To: 1<<32 | 3, FromIndex: 4, ToIndex: 1 << 42, Count: 160, Size: 1 << 41, FromChange: 77},
 		&TakeClone{Clone: 2<<32 | 3},
+		&Operate{Node: 3, Move: Maintenance, On: true, Until: Time{1 << 31, 5}},
 	}
 }
 

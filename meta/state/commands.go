@@ -35,6 +35,7 @@ const (
 	OpAccess
 	OpCopyChunks
 	OpTakeClone
+	OpOperate
 	opEnd
 )
 
@@ -307,6 +308,26 @@ type CopyChunks struct {
 // the same bytes. NotFound: it is not (any more) the clone of what stands there.
 type TakeClone struct{ Clone proto.ChunkID }
 
+// Operate begins or ends what an operator wants of a chunkserver, or of the cluster. To
+// begin what has begun, or end what has not, is no error. It fails with NotFound, or
+// Invalid.
+type Operate struct {
+	Node  proto.NodeID // 0 with Rebalance
+	Move  Move
+	On    bool
+	Until Time // of Maintenance: when it ends by itself
+}
+
+// Move is what an operator wants.
+type Move uint8
+
+// The moves.
+const (
+	Decommission Move = 1 + iota // the chunkserver is to give up all it has
+	Maintenance                  // the chunkserver will be away for a while, and nothing of it is to be replaced
+	Rebalance                    // chunks are to move to where there is more room
+)
+
 // Which operation code each command has.
 
 func (*Init) Op() Op         { return OpInit }
@@ -329,6 +350,7 @@ func (*Fallocate) Op() Op    { return OpFallocate }
 func (*MakeUnnamed) Op() Op  { return OpMakeUnnamed }
 func (*Access) Op() Op       { return OpAccess }
 func (*CopyChunks) Op() Op   { return OpCopyChunks }
+func (*Operate) Op() Op      { return OpOperate }
 func (*TakeClone) Op() Op    { return OpTakeClone }
 
 // Op is OpMake, as it was before there was a umask, or OpMakeMasked.

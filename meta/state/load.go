@@ -35,6 +35,7 @@ func Load(r io.Reader) (*State, error) {
 		{sectionChunks, l.loadChunk, l.afterChunks},
 		{sectionFreeChunks, l.loadFreeChunk, l.afterFreeChunks},
 		{sectionSessions, l.loadSession, l.afterSessions},
+		{sectionMoves, l.loadMove, nil},
 	}
 	l.header()
 	l.nextBlock()
@@ -240,6 +241,20 @@ func (l *loader) loadNode() {
 	}
 	l.instances[instance] = true
 	l.addNode(instance, address)
+}
+
+func (l *loader) loadMove() {
+	c := &Operate{Node: proto.NodeID(l.u32()), Move: Move(l.u8()), On: true, Until: Time{Sec: int64(l.u64())}}
+	if l.bad {
+		return
+	}
+	order := uint32(c.Node)<<2 | uint32(c.Move)
+	ends := c.Until.Sec == 0
+	if c.Move == Maintenance {
+		ends = c.Until.Sec > 0
+	}
+	l.check(order > l.last && ends && l.operate(c).Kind == proto.OK, "a move out of order or range")
+	l.last = order
 }
 
 func (l *loader) loadInode() {

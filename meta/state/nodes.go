@@ -9,7 +9,9 @@ import (
 // node is a chunkserver; its slot is its id. Nodes are never forgotten.
 type node struct {
 	instance uuid.UUID
-	address  ref // blob
+	address  ref   // blob
+	leaving  bool  // decommissioned
+	away     int64 // end of maintenance in seconds since 1970; 0: none
 }
 
 func (n *node) freeLink() *uint32 { return &n.address }
@@ -46,7 +48,37 @@ func (s *State) Nodes() []NodeInfo {
 		n := s.nodes.get(i)
 		list = append(list, NodeInfo{
 			ID: proto.NodeID(i), Instance: n.instance, Address: string(s.arena.blob(nil, n.address)),
+			Decommissioned: n.leaving, Maintenance: Time{Sec: n.away},
 		})
 	}
 	return list
 }
+
+func (s *State) operate(c *Operate) Result {
+	if c.Move == Rebalance {
+		if c.Node != 0 {
+			return Result{Kind: proto.Invalid}
+		}
+		s.rebalancing = c.On
+		return Result{}
+	}
+	if c.Node == 0 || uint32(c.Node) >= s.nodes.length {
+		return Result{Kind: proto.NotFound}
+	}
+	switch c.Move {
+	case Decommission:
+		s.nodes.mut(uint32(c.Node)).leaving = c.On
+	case Maintenance:
+		until := int64(0)
+		if c.On {
+			until = max(1, c.Until.Sec)
+		}
+		s.nodes.mut(uint32(c.Node)).away = until
+	default:
+		return Result{Kind: proto.Invalid}
+	}
+	return Result{}
+}
+
+// Rebalancing tells whether chunks are to move to where there is more room.
+func (s *State) Rebalancing() bool { return s.rebalancing }

@@ -96,6 +96,9 @@ type NodeInfo struct {
 	ID       proto.NodeID
 	Instance uuid.UUID
 	Address  string
+
+	Decommissioned bool // it is to give up all it has
+	Maintenance    Time // until then it may be away; zero: it may not
 }
 
 // Stats counts what there is.

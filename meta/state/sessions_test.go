@@ -99,7 +99,7 @@ func TestNodesKeepTheirIDs(t *testing.T) {
 		t.Errorf("new node %d", r.Node)
 	}
 	list := reload(t, f.State).Nodes()
-	if len(list) != 5 || list[1] != (NodeInfo{2, uuid.UUID{2}, "moved:2"}) || list[4].Address != "new:2" {
+	if len(list) != 5 || list[1] != (NodeInfo{ID: 2, Instance: uuid.UUID{2}, Address: "moved:2"}) || list[4].Address != "new:2" {
 		t.Errorf("nodes %+v", list)
 	}
 	f.want(proto.Invalid, &RegisterNode{Address: "no instance"})

@@ -73,6 +73,8 @@ func (s *State) execute(c Command) Result {
 		return s.fallocate(c)
 	case *TakeClone:
 		return s.takeClone(c)
+	case *Operate:
+		return s.operate(c)
 	}
 	return s.executeGrowing(c)
 }

@@ -9,6 +9,7 @@ type tables struct {
 	applied     uint64 // highest log index applied
 	lastSession proto.SessionID
 	counts      counts
+	rebalancing bool
 
 	inodes   slab[inode, *inode]
 	colds    slab[cold, *cold]

@@ -121,6 +121,58 @@ func (LockMode) EnumDescriptor() ([]byte, []int) {
 	return file_master_proto_rawDescGZIP(), []int{1}
 }
 
+type Move int32
+
+const (
+	Move_MOVE_NONE         Move = 0
+	Move_MOVE_DECOMMISSION Move = 1 // the chunkserver gives up all it has, and is given nothing more
+	Move_MOVE_MAINTENANCE  Move = 2 // the chunkserver may be away for a while: nothing of it is replaced
+	Move_MOVE_REBALANCE    Move = 3 // chunks move to where there is more room, until shares are about equal
+)
+
+// Enum value maps for Move.
+var (
+	Move_name = map[int32]string{
+		0: "MOVE_NONE",
+		1: "MOVE_DECOMMISSION",
+		2: "MOVE_MAINTENANCE",
+		3: "MOVE_REBALANCE",
+	}
+	Move_value = map[string]int32{
+		"MOVE_NONE":         0,
+		"MOVE_DECOMMISSION": 1,
+		"MOVE_MAINTENANCE":  2,
+		"MOVE_REBALANCE":    3,
+	}
+)
+
+func (x Move) Enum() *Move {
+	p := new(Move)
+	*p = x
+	return p
+}
+
+func (x Move) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Move) Descriptor() protoreflect.EnumDescriptor {
+	return file_master_proto_enumTypes[2].Descriptor()
+}
+
+func (Move) Type() protoreflect.EnumType {
+	return &file_master_proto_enumTypes[2]
+}
+
+func (x Move) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Move.Descriptor instead.
+func (Move) EnumDescriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{2}
+}
+
 type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Request:
@@ -4265,6 +4317,7 @@ type StatusReply struct {
 	Claims          uint64                 `protobuf:"varint,22,opt,name=claims,proto3" json:"claims,omitempty"`                     // requests that wait for leases to be given back
 	Recalls         uint64                 `protobuf:"varint,23,opt,name=recalls,proto3" json:"recalls,omitempty"`                   // sent since the start
 	Repair          *RepairStatus          `protobuf:"bytes,24,opt,name=repair,proto3" json:"repair,omitempty"`
+	Rebalancing     bool                   `protobuf:"varint,25,opt,name=rebalancing,proto3" json:"rebalancing,omitempty"` // chunks move to where there is more room
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -4467,6 +4520,13 @@ func (x *StatusReply) GetRepair() *RepairStatus {
 	return nil
 }
 
+func (x *StatusReply) GetRebalancing() bool {
+	if x != nil {
+		return x.Rebalancing
+	}
+	return false
+}
+
 // RepairStatus tells how far the copying is that gives chunks their replicas back.
 type RepairStatus struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -4478,6 +4538,7 @@ type RepairStatus struct {
 	Limit          uint64                 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`                                           // bytes a second for each chunkserver; 0: none
 	Streams        uint64                 `protobuf:"varint,7,opt,name=streams,proto3" json:"streams,omitempty"`                                       // copies for each chunkserver at a time
 	Repaired       uint64                 `protobuf:"varint,8,opt,name=repaired,proto3" json:"repaired,omitempty"`                                     // chunks since the master's start
+	Moving         uint64                 `protobuf:"varint,9,opt,name=moving,proto3" json:"moving,omitempty"`                                         // of the waiting ones: those that move, and lack nothing
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -4568,19 +4629,29 @@ func (x *RepairStatus) GetRepaired() uint64 {
 	return 0
 }
 
+func (x *RepairStatus) GetMoving() uint64 {
+	if x != nil {
+		return x.Moving
+	}
+	return 0
+}
+
 type NodeStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          uint32                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	Alive         bool                   `protobuf:"varint,3,opt,name=alive,proto3" json:"alive,omitempty"`
-	LastHeardMs   uint64                 `protobuf:"varint,4,opt,name=last_heard_ms,json=lastHeardMs,proto3" json:"last_heard_ms,omitempty"` // ago
-	TotalBytes    uint64                 `protobuf:"varint,5,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
-	FreeBytes     uint64                 `protobuf:"varint,6,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
-	Chunks        uint64                 `protobuf:"varint,7,opt,name=chunks,proto3" json:"chunks,omitempty"`
-	Version       string                 `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
-	Disks         []*DiskStatus          `protobuf:"bytes,9,rep,name=disks,proto3" json:"disks,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Node           uint32                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	Address        string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Alive          bool                   `protobuf:"varint,3,opt,name=alive,proto3" json:"alive,omitempty"`
+	LastHeardMs    uint64                 `protobuf:"varint,4,opt,name=last_heard_ms,json=lastHeardMs,proto3" json:"last_heard_ms,omitempty"` // ago
+	TotalBytes     uint64                 `protobuf:"varint,5,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	FreeBytes      uint64                 `protobuf:"varint,6,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	Chunks         uint64                 `protobuf:"varint,7,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	Version        string                 `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	Disks          []*DiskStatus          `protobuf:"bytes,9,rep,name=disks,proto3" json:"disks,omitempty"`
+	Decommissioned bool                   `protobuf:"varint,10,opt,name=decommissioned,proto3" json:"decommissioned,omitempty"` // it is to give up all it has,
+	ToMove         uint64                 `protobuf:"varint,11,opt,name=to_move,json=toMove,proto3" json:"to_move,omitempty"`   // which are so many chunks
+	Maintenance    int64                  `protobuf:"varint,12,opt,name=maintenance,proto3" json:"maintenance,omitempty"`       // until then, in seconds since 1970, it may be away; 0: it may not
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *NodeStatus) Reset() {
@@ -4676,6 +4747,140 @@ func (x *NodeStatus) GetDisks() []*DiskStatus {
 	return nil
 }
 
+func (x *NodeStatus) GetDecommissioned() bool {
+	if x != nil {
+		return x.Decommissioned
+	}
+	return false
+}
+
+func (x *NodeStatus) GetToMove() uint64 {
+	if x != nil {
+		return x.ToMove
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetMaintenance() int64 {
+	if x != nil {
+		return x.Maintenance
+	}
+	return 0
+}
+
+// OperateRequest begins a move, or ends it. What was asked for outlives the master.
+type OperateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Move          Move                   `protobuf:"varint,1,opt,name=move,proto3,enum=distrifs.Move" json:"move,omitempty"`
+	Node          uint32                 `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"` // 0 with MOVE_REBALANCE
+	On            bool                   `protobuf:"varint,3,opt,name=on,proto3" json:"on,omitempty"`
+	Seconds       uint64                 `protobuf:"varint,4,opt,name=seconds,proto3" json:"seconds,omitempty"` // how long maintenance may take, at most 7 days
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateRequest) Reset() {
+	*x = OperateRequest{}
+	mi := &file_master_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateRequest) ProtoMessage() {}
+
+func (x *OperateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
+func (*OperateRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *OperateRequest) GetMove() Move {
+	if x != nil {
+		return x.Move
+	}
+	return Move_MOVE_NONE
+}
+
+func (x *OperateRequest) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *OperateRequest) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+func (x *OperateRequest) GetSeconds() uint64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+type OperateReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunks        uint64                 `protobuf:"varint,1,opt,name=chunks,proto3" json:"chunks,omitempty"` // that the move concerns at present
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateReply) Reset() {
+	*x = OperateReply{}
+	mi := &file_master_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateReply) ProtoMessage() {}
+
+func (x *OperateReply) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateReply.ProtoReflect.Descriptor instead.
+func (*OperateReply) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *OperateReply) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
+}
+
 type ChunkStatus struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Total           uint64                 `protobuf:"varint,1,opt,name=total,proto3" json:"total,omitempty"`
@@ -4690,7 +4895,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4702,7 +4907,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4715,7 +4920,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{64}
+	return file_master_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -4772,7 +4977,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4784,7 +4989,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4797,7 +5002,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{65}
+	return file_master_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -4843,7 +5048,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4855,7 +5060,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4868,7 +5073,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{66}
+	return file_master_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -4942,7 +5147,7 @@ type CopyRangeRequest struct {
 
 func (x *CopyRangeRequest) Reset() {
 	*x = CopyRangeRequest{}
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4954,7 +5159,7 @@ func (x *CopyRangeRequest) String() string {
 func (*CopyRangeRequest) ProtoMessage() {}
 
 func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4967,7 +5172,7 @@ func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeRequest.ProtoReflect.Descriptor instead.
 func (*CopyRangeRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{67}
+	return file_master_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *CopyRangeRequest) GetCaller() *Caller {
@@ -5037,7 +5242,7 @@ type CopyRangeReply struct {
 
 func (x *CopyRangeReply) Reset() {
 	*x = CopyRangeReply{}
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5049,7 +5254,7 @@ func (x *CopyRangeReply) String() string {
 func (*CopyRangeReply) ProtoMessage() {}
 
 func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5062,7 +5267,7 @@ func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeReply.ProtoReflect.Descriptor instead.
 func (*CopyRangeReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{68}
+	return file_master_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *CopyRangeReply) GetFrom() *Attr {
@@ -5394,7 +5599,7 @@ const file_master_proto_rawDesc = "" +
 	"\x04node\x18\x04 \x01(\rR\x04node\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x14\n" +
 	"\x12ReportCorruptReply\"\x0f\n" +
-	"\rStatusRequest\"\xa3\x06\n" +
+	"\rStatusRequest\"\xc5\x06\n" +
 	"\vStatusReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
@@ -5423,7 +5628,8 @@ const file_master_proto_rawDesc = "" +
 	"\x06leases\x18\x15 \x01(\x04R\x06leases\x12\x16\n" +
 	"\x06claims\x18\x16 \x01(\x04R\x06claims\x12\x18\n" +
 	"\arecalls\x18\x17 \x01(\x04R\arecalls\x12.\n" +
-	"\x06repair\x18\x18 \x01(\v2\x16.distrifs.RepairStatusR\x06repair\"\xf8\x01\n" +
+	"\x06repair\x18\x18 \x01(\v2\x16.distrifs.RepairStatusR\x06repair\x12 \n" +
+	"\vrebalancing\x18\x19 \x01(\bR\vrebalancing\"\x90\x02\n" +
 	"\fRepairStatus\x12\x18\n" +
 	"\awaiting\x18\x01 \x01(\x04R\awaiting\x12\x16\n" +
 	"\x06active\x18\x02 \x01(\x04R\x06active\x12\x1d\n" +
@@ -5433,7 +5639,8 @@ const file_master_proto_rawDesc = "" +
 	"\fseconds_left\x18\x05 \x01(\x04R\vsecondsLeft\x12\x14\n" +
 	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x18\n" +
 	"\astreams\x18\a \x01(\x04R\astreams\x12\x1a\n" +
-	"\brepaired\x18\b \x01(\x04R\brepaired\"\x92\x02\n" +
+	"\brepaired\x18\b \x01(\x04R\brepaired\x12\x16\n" +
+	"\x06moving\x18\t \x01(\x04R\x06moving\"\xf5\x02\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
@@ -5446,7 +5653,18 @@ const file_master_proto_rawDesc = "" +
 	"free_bytes\x18\x06 \x01(\x04R\tfreeBytes\x12\x16\n" +
 	"\x06chunks\x18\a \x01(\x04R\x06chunks\x12\x18\n" +
 	"\aversion\x18\b \x01(\tR\aversion\x12*\n" +
-	"\x05disks\x18\t \x03(\v2\x14.distrifs.DiskStatusR\x05disks\"\xcc\x01\n" +
+	"\x05disks\x18\t \x03(\v2\x14.distrifs.DiskStatusR\x05disks\x12&\n" +
+	"\x0edecommissioned\x18\n" +
+	" \x01(\bR\x0edecommissioned\x12\x17\n" +
+	"\ato_move\x18\v \x01(\x04R\x06toMove\x12 \n" +
+	"\vmaintenance\x18\f \x01(\x03R\vmaintenance\"r\n" +
+	"\x0eOperateRequest\x12\"\n" +
+	"\x04move\x18\x01 \x01(\x0e2\x0e.distrifs.MoveR\x04move\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\rR\x04node\x12\x0e\n" +
+	"\x02on\x18\x03 \x01(\bR\x02on\x12\x18\n" +
+	"\aseconds\x18\x04 \x01(\x04R\aseconds\"&\n" +
+	"\fOperateReply\x12\x16\n" +
+	"\x06chunks\x18\x01 \x01(\x04R\x06chunks\"\xcc\x01\n" +
 	"\vChunkStatus\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x04R\x05total\x12)\n" +
 	"\x10under_replicated\x18\x02 \x01(\x04R\x0funderReplicated\x12\x18\n" +
@@ -5496,7 +5714,12 @@ const file_master_proto_rawDesc = "" +
 	"\bLockMode\x12\r\n" +
 	"\tLOCK_NONE\x10\x00\x12\x0f\n" +
 	"\vLOCK_SHARED\x10\x01\x12\x12\n" +
-	"\x0eLOCK_EXCLUSIVE\x10\x022\x8d\x10\n" +
+	"\x0eLOCK_EXCLUSIVE\x10\x02*V\n" +
+	"\x04Move\x12\r\n" +
+	"\tMOVE_NONE\x10\x00\x12\x15\n" +
+	"\x11MOVE_DECOMMISSION\x10\x01\x12\x14\n" +
+	"\x10MOVE_MAINTENANCE\x10\x02\x12\x12\n" +
+	"\x0eMOVE_REBALANCE\x10\x032\xca\x10\n" +
 	"\x06Master\x12?\n" +
 	"\aSession\x12\x18.distrifs.SessionRequest\x1a\x16.distrifs.SessionEvent(\x010\x01\x126\n" +
 	"\x06Lookup\x12\x17.distrifs.LookupRequest\x1a\x13.distrifs.AttrReply\x128\n" +
@@ -5529,7 +5752,8 @@ const file_master_proto_rawDesc = "" +
 	"\tFallocate\x12\x1a.distrifs.FallocateRequest\x1a\x13.distrifs.AttrReply\x12R\n" +
 	"\x12ReportChainFailure\x12#.distrifs.ReportChainFailureRequest\x1a\x17.distrifs.ChunkLocation\x12M\n" +
 	"\rReportCorrupt\x12\x1e.distrifs.ReportCorruptRequest\x1a\x1c.distrifs.ReportCorruptReply\x128\n" +
-	"\x06Status\x12\x17.distrifs.StatusRequest\x1a\x15.distrifs.StatusReply\x12A\n" +
+	"\x06Status\x12\x17.distrifs.StatusRequest\x1a\x15.distrifs.StatusReply\x12;\n" +
+	"\aOperate\x12\x18.distrifs.OperateRequest\x1a\x16.distrifs.OperateReply\x12A\n" +
 	"\tCopyRange\x12\x1a.distrifs.CopyRangeRequest\x1a\x18.distrifs.CopyRangeReplyB'Z%github.com/distrifs/distrifs/proto/pbb\x06proto3"
 
 var (
@@ -5544,232 +5768,238 @@ func file_master_proto_rawDescGZIP() []byte {
 	return file_master_proto_rawDescData
 }
 
-var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
+var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_master_proto_goTypes = []any{
 	(LeaseMode)(0),                    // 0: distrifs.LeaseMode
 	(LockMode)(0),                     // 1: distrifs.LockMode
-	(*SessionRequest)(nil),            // 2: distrifs.SessionRequest
-	(*Hello)(nil),                     // 3: distrifs.Hello
-	(*OpenCount)(nil),                 // 4: distrifs.OpenCount
-	(*KeepAlive)(nil),                 // 5: distrifs.KeepAlive
-	(*SessionEvent)(nil),              // 6: distrifs.SessionEvent
-	(*Welcome)(nil),                   // 7: distrifs.Welcome
-	(*Alive)(nil),                     // 8: distrifs.Alive
-	(*Expired)(nil),                   // 9: distrifs.Expired
-	(*LockTurn)(nil),                  // 10: distrifs.LockTurn
-	(*Grants)(nil),                    // 11: distrifs.Grants
-	(*Recall)(nil),                    // 12: distrifs.Recall
-	(*Returned)(nil),                  // 13: distrifs.Returned
-	(*AcquireRequest)(nil),            // 14: distrifs.AcquireRequest
-	(*AcquireReply)(nil),              // 15: distrifs.AcquireReply
-	(*LookupRequest)(nil),             // 16: distrifs.LookupRequest
-	(*GetAttrRequest)(nil),            // 17: distrifs.GetAttrRequest
-	(*AttrReply)(nil),                 // 18: distrifs.AttrReply
-	(*SetAttrRequest)(nil),            // 19: distrifs.SetAttrRequest
-	(*TimeChange)(nil),                // 20: distrifs.TimeChange
-	(*ReadDirRequest)(nil),            // 21: distrifs.ReadDirRequest
-	(*ReadDirReply)(nil),              // 22: distrifs.ReadDirReply
-	(*DirEntry)(nil),                  // 23: distrifs.DirEntry
-	(*ReadLinkRequest)(nil),           // 24: distrifs.ReadLinkRequest
-	(*ReadLinkReply)(nil),             // 25: distrifs.ReadLinkReply
-	(*CreateRequest)(nil),             // 26: distrifs.CreateRequest
-	(*CreateUnnamedRequest)(nil),      // 27: distrifs.CreateUnnamedRequest
-	(*CreateReply)(nil),               // 28: distrifs.CreateReply
-	(*MkdirRequest)(nil),              // 29: distrifs.MkdirRequest
-	(*MknodRequest)(nil),              // 30: distrifs.MknodRequest
-	(*SymlinkRequest)(nil),            // 31: distrifs.SymlinkRequest
-	(*LinkRequest)(nil),               // 32: distrifs.LinkRequest
-	(*UnlinkRequest)(nil),             // 33: distrifs.UnlinkRequest
-	(*UnlinkReply)(nil),               // 34: distrifs.UnlinkReply
-	(*RenameRequest)(nil),             // 35: distrifs.RenameRequest
-	(*RenameReply)(nil),               // 36: distrifs.RenameReply
-	(*GetXattrRequest)(nil),           // 37: distrifs.GetXattrRequest
-	(*GetXattrReply)(nil),             // 38: distrifs.GetXattrReply
-	(*ListXattrReply)(nil),            // 39: distrifs.ListXattrReply
-	(*SetXattrRequest)(nil),           // 40: distrifs.SetXattrRequest
-	(*RemoveXattrRequest)(nil),        // 41: distrifs.RemoveXattrRequest
-	(*StatFSRequest)(nil),             // 42: distrifs.StatFSRequest
-	(*StatFSReply)(nil),               // 43: distrifs.StatFSReply
-	(*OpenRequest)(nil),               // 44: distrifs.OpenRequest
-	(*OpenReply)(nil),                 // 45: distrifs.OpenReply
-	(*ReleaseRequest)(nil),            // 46: distrifs.ReleaseRequest
-	(*Access)(nil),                    // 47: distrifs.Access
-	(*ReleaseReply)(nil),              // 48: distrifs.ReleaseReply
-	(*Lock)(nil),                      // 49: distrifs.Lock
-	(*SetLockRequest)(nil),            // 50: distrifs.SetLockRequest
-	(*SetLockReply)(nil),              // 51: distrifs.SetLockReply
-	(*TestLockRequest)(nil),           // 52: distrifs.TestLockRequest
-	(*TestLockReply)(nil),             // 53: distrifs.TestLockReply
-	(*GetChunkLocationRequest)(nil),   // 54: distrifs.GetChunkLocationRequest
-	(*ChunkLocations)(nil),            // 55: distrifs.ChunkLocations
-	(*AssignChunkRequest)(nil),        // 56: distrifs.AssignChunkRequest
-	(*CommitRequest)(nil),             // 57: distrifs.CommitRequest
-	(*FallocateRequest)(nil),          // 58: distrifs.FallocateRequest
-	(*ReportChainFailureRequest)(nil), // 59: distrifs.ReportChainFailureRequest
-	(*ReportCorruptRequest)(nil),      // 60: distrifs.ReportCorruptRequest
-	(*ReportCorruptReply)(nil),        // 61: distrifs.ReportCorruptReply
-	(*StatusRequest)(nil),             // 62: distrifs.StatusRequest
-	(*StatusReply)(nil),               // 63: distrifs.StatusReply
-	(*RepairStatus)(nil),              // 64: distrifs.RepairStatus
-	(*NodeStatus)(nil),                // 65: distrifs.NodeStatus
-	(*ChunkStatus)(nil),               // 66: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 67: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 68: distrifs.DiskStatus
-	(*CopyRangeRequest)(nil),          // 69: distrifs.CopyRangeRequest
-	(*CopyRangeReply)(nil),            // 70: distrifs.CopyRangeReply
-	(*Caller)(nil),                    // 71: distrifs.Caller
-	(*Attr)(nil),                      // 72: distrifs.Attr
-	(*ChunkLocation)(nil),             // 73: distrifs.ChunkLocation
+	(Move)(0),                         // 2: distrifs.Move
+	(*SessionRequest)(nil),            // 3: distrifs.SessionRequest
+	(*Hello)(nil),                     // 4: distrifs.Hello
+	(*OpenCount)(nil),                 // 5: distrifs.OpenCount
+	(*KeepAlive)(nil),                 // 6: distrifs.KeepAlive
+	(*SessionEvent)(nil),              // 7: distrifs.SessionEvent
+	(*Welcome)(nil),                   // 8: distrifs.Welcome
+	(*Alive)(nil),                     // 9: distrifs.Alive
+	(*Expired)(nil),                   // 10: distrifs.Expired
+	(*LockTurn)(nil),                  // 11: distrifs.LockTurn
+	(*Grants)(nil),                    // 12: distrifs.Grants
+	(*Recall)(nil),                    // 13: distrifs.Recall
+	(*Returned)(nil),                  // 14: distrifs.Returned
+	(*AcquireRequest)(nil),            // 15: distrifs.AcquireRequest
+	(*AcquireReply)(nil),              // 16: distrifs.AcquireReply
+	(*LookupRequest)(nil),             // 17: distrifs.LookupRequest
+	(*GetAttrRequest)(nil),            // 18: distrifs.GetAttrRequest
+	(*AttrReply)(nil),                 // 19: distrifs.AttrReply
+	(*SetAttrRequest)(nil),            // 20: distrifs.SetAttrRequest
+	(*TimeChange)(nil),                // 21: distrifs.TimeChange
+	(*ReadDirRequest)(nil),            // 22: distrifs.ReadDirRequest
+	(*ReadDirReply)(nil),              // 23: distrifs.ReadDirReply
+	(*DirEntry)(nil),                  // 24: distrifs.DirEntry
+	(*ReadLinkRequest)(nil),           // 25: distrifs.ReadLinkRequest
+	(*ReadLinkReply)(nil),             // 26: distrifs.ReadLinkReply
+	(*CreateRequest)(nil),             // 27: distrifs.CreateRequest
+	(*CreateUnnamedRequest)(nil),      // 28: distrifs.CreateUnnamedRequest
+	(*CreateReply)(nil),               // 29: distrifs.CreateReply
+	(*MkdirRequest)(nil),              // 30: distrifs.MkdirRequest
+	(*MknodRequest)(nil),              // 31: distrifs.MknodRequest
+	(*SymlinkRequest)(nil),            // 32: distrifs.SymlinkRequest
+	(*LinkRequest)(nil),               // 33: distrifs.LinkRequest
+	(*UnlinkRequest)(nil),             // 34: distrifs.UnlinkRequest
+	(*UnlinkReply)(nil),               // 35: distrifs.UnlinkReply
+	(*RenameRequest)(nil),             // 36: distrifs.RenameRequest
+	(*RenameReply)(nil),               // 37: distrifs.RenameReply
+	(*GetXattrRequest)(nil),           // 38: distrifs.GetXattrRequest
+	(*GetXattrReply)(nil),             // 39: distrifs.GetXattrReply
+	(*ListXattrReply)(nil),            // 40: distrifs.ListXattrReply
+	(*SetXattrRequest)(nil),           // 41: distrifs.SetXattrRequest
+	(*RemoveXattrRequest)(nil),        // 42: distrifs.RemoveXattrRequest
+	(*StatFSRequest)(nil),             // 43: distrifs.StatFSRequest
+	(*StatFSReply)(nil),               // 44: distrifs.StatFSReply
+	(*OpenRequest)(nil),               // 45: distrifs.OpenRequest
+	(*OpenReply)(nil),                 // 46: distrifs.OpenReply
+	(*ReleaseRequest)(nil),            // 47: distrifs.ReleaseRequest
+	(*Access)(nil),                    // 48: distrifs.Access
+	(*ReleaseReply)(nil),              // 49: distrifs.ReleaseReply
+	(*Lock)(nil),                      // 50: distrifs.Lock
+	(*SetLockRequest)(nil),            // 51: distrifs.SetLockRequest
+	(*SetLockReply)(nil),              // 52: distrifs.SetLockReply
+	(*TestLockRequest)(nil),           // 53: distrifs.TestLockRequest
+	(*TestLockReply)(nil),             // 54: distrifs.TestLockReply
+	(*GetChunkLocationRequest)(nil),   // 55: distrifs.GetChunkLocationRequest
+	(*ChunkLocations)(nil),            // 56: distrifs.ChunkLocations
+	(*AssignChunkRequest)(nil),        // 57: distrifs.AssignChunkRequest
+	(*CommitRequest)(nil),             // 58: distrifs.CommitRequest
+	(*FallocateRequest)(nil),          // 59: distrifs.FallocateRequest
+	(*ReportChainFailureRequest)(nil), // 60: distrifs.ReportChainFailureRequest
+	(*ReportCorruptRequest)(nil),      // 61: distrifs.ReportCorruptRequest
+	(*ReportCorruptReply)(nil),        // 62: distrifs.ReportCorruptReply
+	(*StatusRequest)(nil),             // 63: distrifs.StatusRequest
+	(*StatusReply)(nil),               // 64: distrifs.StatusReply
+	(*RepairStatus)(nil),              // 65: distrifs.RepairStatus
+	(*NodeStatus)(nil),                // 66: distrifs.NodeStatus
+	(*OperateRequest)(nil),            // 67: distrifs.OperateRequest
+	(*OperateReply)(nil),              // 68: distrifs.OperateReply
+	(*ChunkStatus)(nil),               // 69: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 70: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 71: distrifs.DiskStatus
+	(*CopyRangeRequest)(nil),          // 72: distrifs.CopyRangeRequest
+	(*CopyRangeReply)(nil),            // 73: distrifs.CopyRangeReply
+	(*Caller)(nil),                    // 74: distrifs.Caller
+	(*Attr)(nil),                      // 75: distrifs.Attr
+	(*ChunkLocation)(nil),             // 76: distrifs.ChunkLocation
 }
 var file_master_proto_depIdxs = []int32{
-	3,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
-	5,   // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
-	13,  // 2: distrifs.SessionRequest.returned:type_name -> distrifs.Returned
-	4,   // 3: distrifs.Hello.open:type_name -> distrifs.OpenCount
-	49,  // 4: distrifs.Hello.locks:type_name -> distrifs.Lock
-	7,   // 5: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
-	8,   // 6: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
-	9,   // 7: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
-	10,  // 8: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
-	12,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
+	4,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
+	6,   // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
+	14,  // 2: distrifs.SessionRequest.returned:type_name -> distrifs.Returned
+	5,   // 3: distrifs.Hello.open:type_name -> distrifs.OpenCount
+	50,  // 4: distrifs.Hello.locks:type_name -> distrifs.Lock
+	8,   // 5: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
+	9,   // 6: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
+	10,  // 7: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
+	11,  // 8: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
+	13,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
 	0,   // 10: distrifs.Recall.keep:type_name -> distrifs.LeaseMode
 	0,   // 11: distrifs.Returned.keep:type_name -> distrifs.LeaseMode
-	71,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
+	74,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
 	0,   // 13: distrifs.AcquireRequest.mode:type_name -> distrifs.LeaseMode
-	72,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
-	11,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
-	71,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	71,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	72,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
-	11,  // 19: distrifs.AttrReply.grants:type_name -> distrifs.Grants
-	71,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
-	20,  // 21: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
-	20,  // 22: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	71,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
-	23,  // 24: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
-	11,  // 25: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
-	72,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	71,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
-	11,  // 28: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
-	71,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	71,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	72,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	73,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
-	11,  // 33: distrifs.CreateReply.grants:type_name -> distrifs.Grants
-	71,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	71,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	71,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	71,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	71,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	71,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	71,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	71,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	71,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	71,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	71,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	72,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	73,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
-	11,  // 47: distrifs.OpenReply.grants:type_name -> distrifs.Grants
-	71,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
-	4,   // 49: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
-	47,  // 50: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
+	75,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
+	12,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
+	74,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	74,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	75,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	12,  // 19: distrifs.AttrReply.grants:type_name -> distrifs.Grants
+	74,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	21,  // 21: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
+	21,  // 22: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
+	74,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	24,  // 24: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
+	12,  // 25: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
+	75,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	74,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	12,  // 28: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
+	74,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	74,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	75,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	76,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	12,  // 33: distrifs.CreateReply.grants:type_name -> distrifs.Grants
+	74,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	74,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	74,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	74,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	74,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	74,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	74,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	74,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	74,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	74,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	74,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	75,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	76,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	12,  // 47: distrifs.OpenReply.grants:type_name -> distrifs.Grants
+	74,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	5,   // 49: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
+	48,  // 50: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
 	1,   // 51: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	71,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
-	49,  // 53: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	72,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	71,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
-	49,  // 56: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
-	49,  // 57: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	71,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	73,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	11,  // 60: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
-	71,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	71,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	20,  // 63: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	71,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	71,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	71,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	65,  // 67: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	66,  // 68: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	67,  // 69: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	64,  // 70: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
-	68,  // 71: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	71,  // 72: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
-	72,  // 73: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
-	72,  // 74: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
-	11,  // 75: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
-	2,   // 76: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	16,  // 77: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	17,  // 78: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	19,  // 79: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	21,  // 80: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	24,  // 81: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	26,  // 82: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	27,  // 83: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	29,  // 84: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	30,  // 85: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	31,  // 86: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	32,  // 87: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	33,  // 88: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	33,  // 89: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	35,  // 90: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	37,  // 91: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	17,  // 92: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	40,  // 93: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	41,  // 94: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	42,  // 95: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	44,  // 96: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	46,  // 97: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	50,  // 98: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	52,  // 99: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	14,  // 100: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
-	54,  // 101: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	56,  // 102: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	57,  // 103: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	58,  // 104: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	59,  // 105: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	60,  // 106: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	62,  // 107: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	69,  // 108: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
-	6,   // 109: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	18,  // 110: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	18,  // 111: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	18,  // 112: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	22,  // 113: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	25,  // 114: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	28,  // 115: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	28,  // 116: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	18,  // 117: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	18,  // 118: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	18,  // 119: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	18,  // 120: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	34,  // 121: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	34,  // 122: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	36,  // 123: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	38,  // 124: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	39,  // 125: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	18,  // 126: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	18,  // 127: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	43,  // 128: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	45,  // 129: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	48,  // 130: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	51,  // 131: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	53,  // 132: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	15,  // 133: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
-	55,  // 134: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	55,  // 135: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	18,  // 136: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	18,  // 137: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	73,  // 138: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	61,  // 139: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	63,  // 140: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	70,  // 141: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
-	109, // [109:142] is the sub-list for method output_type
-	76,  // [76:109] is the sub-list for method input_type
-	76,  // [76:76] is the sub-list for extension type_name
-	76,  // [76:76] is the sub-list for extension extendee
-	0,   // [0:76] is the sub-list for field type_name
+	74,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	50,  // 53: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
+	75,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	74,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	50,  // 56: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	50,  // 57: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	74,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	76,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	12,  // 60: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
+	74,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	74,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	21,  // 63: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	74,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	74,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	74,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	66,  // 67: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	69,  // 68: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	70,  // 69: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	65,  // 70: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
+	71,  // 71: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	2,   // 72: distrifs.OperateRequest.move:type_name -> distrifs.Move
+	74,  // 73: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
+	75,  // 74: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
+	75,  // 75: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
+	12,  // 76: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
+	3,   // 77: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	17,  // 78: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	18,  // 79: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	20,  // 80: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	22,  // 81: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	25,  // 82: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	27,  // 83: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	28,  // 84: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	30,  // 85: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	31,  // 86: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	32,  // 87: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	33,  // 88: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	34,  // 89: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	34,  // 90: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	36,  // 91: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	38,  // 92: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	18,  // 93: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	41,  // 94: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	42,  // 95: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	43,  // 96: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	45,  // 97: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	47,  // 98: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	51,  // 99: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	53,  // 100: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	15,  // 101: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
+	55,  // 102: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	57,  // 103: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	58,  // 104: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	59,  // 105: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	60,  // 106: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	61,  // 107: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	63,  // 108: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	67,  // 109: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
+	72,  // 110: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
+	7,   // 111: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	19,  // 112: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	19,  // 113: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	19,  // 114: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	23,  // 115: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	26,  // 116: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	29,  // 117: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	29,  // 118: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	19,  // 119: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	19,  // 120: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	19,  // 121: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	19,  // 122: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	35,  // 123: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	35,  // 124: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	37,  // 125: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	39,  // 126: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	40,  // 127: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	19,  // 128: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	19,  // 129: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	44,  // 130: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	46,  // 131: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	49,  // 132: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	52,  // 133: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	54,  // 134: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	16,  // 135: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
+	56,  // 136: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	56,  // 137: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	19,  // 138: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	19,  // 139: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	76,  // 140: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	62,  // 141: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	64,  // 142: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	68,  // 143: distrifs.Master.Operate:output_type -> distrifs.OperateReply
+	73,  // 144: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
+	111, // [111:145] is the sub-list for method output_type
+	77,  // [77:111] is the sub-list for method input_type
+	77,  // [77:77] is the sub-list for extension type_name
+	77,  // [77:77] is the sub-list for extension extendee
+	0,   // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -5796,8 +6026,8 @@ func file_master_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   69,
+			NumEnums:      3,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -53,6 +53,7 @@ const (
 	Master_ReportChainFailure_FullMethodName = "/distrifs.Master/ReportChainFailure"
 	Master_ReportCorrupt_FullMethodName      = "/distrifs.Master/ReportCorrupt"
 	Master_Status_FullMethodName             = "/distrifs.Master/Status"
+	Master_Operate_FullMethodName            = "/distrifs.Master/Operate"
 	Master_CopyRange_FullMethodName          = "/distrifs.Master/CopyRange"
 )
 
@@ -104,6 +105,7 @@ type MasterClient interface {
 	ReportCorrupt(ctx context.Context, in *ReportCorruptRequest, opts ...grpc.CallOption) (*ReportCorruptReply, error)
 	// For operators.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusReply, error)
+	Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateReply, error)
 	// Chunks of one file for another, without their bytes.
 	CopyRange(ctx context.Context, in *CopyRangeRequest, opts ...grpc.CallOption) (*CopyRangeReply, error)
 }
@@ -439,6 +441,16 @@ func (c *masterClient) Status(ctx context.Context, in *StatusRequest, opts ...gr
 	return out, nil
 }
 
+func (c *masterClient) Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OperateReply)
+	err := c.cc.Invoke(ctx, Master_Operate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *masterClient) CopyRange(ctx context.Context, in *CopyRangeRequest, opts ...grpc.CallOption) (*CopyRangeReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CopyRangeReply)
@@ -497,6 +509,7 @@ type MasterServer interface {
 	ReportCorrupt(context.Context, *ReportCorruptRequest) (*ReportCorruptReply, error)
 	// For operators.
 	Status(context.Context, *StatusRequest) (*StatusReply, error)
+	Operate(context.Context, *OperateRequest) (*OperateReply, error)
 	// Chunks of one file for another, without their bytes.
 	CopyRange(context.Context, *CopyRangeRequest) (*CopyRangeReply, error)
 	mustEmbedUnimplementedMasterServer()
@@ -604,6 +617,9 @@ func (UnimplementedMasterServer) ReportCorrupt(context.Context, *ReportCorruptRe
 }
 func (UnimplementedMasterServer) Status(context.Context, *StatusRequest) (*StatusReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedMasterServer) Operate(context.Context, *OperateRequest) (*OperateReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Operate not implemented")
 }
 func (UnimplementedMasterServer) CopyRange(context.Context, *CopyRangeRequest) (*CopyRangeReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method CopyRange not implemented")
@@ -1194,6 +1210,24 @@ func _Master_Status_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Master_Operate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OperateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).Operate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_Operate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).Operate(ctx, req.(*OperateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Master_CopyRange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CopyRangeRequest)
 	if err := dec(in); err != nil {
@@ -1342,6 +1376,10 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _Master_Status_Handler,
+		},
+		{
+			MethodName: "Operate",
+			Handler:    _Master_Operate_Handler,
 		},
 		{
 			MethodName: "CopyRange",

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// isDead tells whether a chunkserver is away that ought to be there.
+func isDead(n *pb.NodeStatus) bool { return !n.Alive && n.Maintenance == 0 && !isEmptied(n) }
+
+// isEmptied tells whether a chunkserver has given up all it had, and may go.
+func isEmptied(n *pb.NodeStatus) bool { return n.Decommissioned && n.ToMove == 0 }
+
+func printNodes(w io.Writer, nodes []*pb.NodeStatus) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(table, "\nchunkserver\taddress\tstate\theard\tspace\tused\tfree\tchunks\tversion\n")
+	for _, n := range nodes {
+		used := n.TotalBytes - min(n.FreeBytes, n.TotalBytes)
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", n.Node, n.Address, nodeState(n), ago(n.LastHeardMs),
+			humanize.IBytes(n.TotalBytes), percent(used, n.TotalBytes), humanize.IBytes(n.FreeBytes), count(n.Chunks), n.Version)
+	}
+	return table.Flush()
+}
+
+func nodeState(n *pb.NodeStatus) string {
+	states := []string{"alive"}
+	switch {
+	case isDead(n):
+		states[0] = "DEAD"
+	case !n.Alive:
+		states[0] = "away"
+	}
+	switch {
+	case isEmptied(n):
+		states = append(states, "decommissioned: it may go")
+	case n.Decommissioned:
+		states = append(states, fmt.Sprintf("being decommissioned: %s chunks left", count(n.ToMove)))
+	}
+	if n.Maintenance != 0 {
+		states = append(states, "in maintenance until "+time.Unix(n.Maintenance, 0).Format("15:04:05 on January 2"))
+	}
+	for _, d := range n.Disks {
+		if d.Fault != "" {
+			states = append(states, fmt.Sprintf("%s OUT OF SERVICE: %s", d.Path, d.Fault))
+		}
+	}
+	return strings.Join(states, ", ")
+}
+
+func printDisks(w io.Writer, nodes []*pb.NodeStatus, now time.Time) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(table, "\nchunkserver\tdisk\tspace\tfree\tscrub\tlast pass ended\n")
+	for _, n := range nodes {
+		for _, d := range n.Disks {
+			ended := "never"
+			if d.ScrubFinished != 0 {
+				ended = ago(uint64(now.Sub(time.Unix(d.ScrubFinished, 0)).Milliseconds()))
+			}
+			fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s of %s\t%s\n", n.Node, d.Path, humanize.IBytes(d.TotalBytes), humanize.IBytes(d.FreeBytes),
+				humanize.IBytes(d.ScrubDone), humanize.IBytes(d.ScrubBytes), ended)
+		}
+	}
+	return table.Flush()
+}
+
+// repairText tells how far the copying is that gives chunks their replicas back.
+func repairText(r *pb.RepairStatus) string {
+	if r.GetWaiting()+r.GetActive() == 0 {
+		return "nothing to do"
+	}
+	limit := "no limit"
+	if r.Limit > 0 {
+		limit = fmt.Sprintf("at most %s/s for each chunkserver", humanize.IBytes(r.Limit))
+	}
+	moving := ""
+	if r.Moving > 0 {
+		moving = fmt.Sprintf(" (%s of them only move)", count(r.Moving))
+	}
+	text := fmt.Sprintf("%s chunks wait%s, %s are being copied, %s left, at %s/s (%s)", count(r.Waiting), moving, count(r.Active),
+		humanize.IBytes(r.BytesLeft), humanize.IBytes(r.BytesPerSecond), limit)
+	if r.SecondsLeft > 0 {
+		text += fmt.Sprintf(", about %v to go", time.Duration(r.SecondsLeft)*time.Second)
+	}
+	return text
+}

@@ -1,0 +1,69 @@
+package registry
+
+import (
+	"time"
+
+	"github.com/distrifs/distrifs/meta/state"
+	"github.com/distrifs/distrifs/proto"
+)
+
+// Operate follows what the log says that operators want of a chunkserver.
+func (r *Registry) Operate(info state.NodeInfo) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.nodes[info.ID]
+	if n == nil {
+		return
+	}
+	n.leaving, n.away = info.Decommissioned, time.Time{}
+	if info.Maintenance.Sec != 0 {
+		n.away = time.Unix(info.Maintenance.Sec, 0)
+	}
+}
+
+// Leaving tells whether any chunkserver is to give up what it has, or any replica is on
+// a disk that is failing.
+func (r *Registry) Leaving() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.ordered {
+		if n.leaving {
+			return true
+		}
+	}
+	return false
+}
+
+// Staying is the number of chunkservers that are there and meant to stay, without one.
+func (r *Registry) Staying(but proto.NodeID) (count int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.ordered {
+		if n.id != but && r.serves(n) {
+			count++
+		}
+	}
+	return count
+}
+
+// Use is how full a chunkserver is.
+type Use struct {
+	Node  proto.NodeID
+	Total uint64 // bytes
+	Used  uint64 // bytes
+}
+
+// Share is the used part of the whole.
+func (u Use) Share() float64 { return float64(u.Used) / float64(max(1, u.Total)) }
+
+// Uses tells how full the chunkservers are that are there and meant to stay.
+func (r *Registry) Uses() (list []Use) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.ordered {
+		if total, free := n.space(); r.serves(n) && total > 0 {
+			list = append(list, Use{n.id, total, total - min(free, total)})
+		}
+	}
+	return list
+}
