@@ -77,6 +77,7 @@ func (k *leasing) open(one *session, exclusive []uint64) {
 		return
 	}
 	k.use(func(t *leases.Table) {
+		exclusive = exclusive[:min(len(exclusive), leaseLimits.HeldBySession)]
 		t.Open(one.id)
 		if k.sessions.isSilent(one) {
 			for _, ino := range exclusive {
@@ -226,6 +227,13 @@ func (k *leasing) acquire(r *request, want leases.Want) (ready bool) {
 		}
 	})
 	return ready
+}
+
+// isAwaited tells whether others wait for a claim that was granted.
+func (k *leasing) isAwaited(c *leases.Claim) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return c.IsGranted() && k.table.IsAwaited(c)
 }
 
 func covers(c *leases.Claim, named []proto.InodeID, want leases.Want) bool {

@@ -475,3 +475,47 @@ func TestDroppedChunkIsRecalled(t *testing.T) {
 		}
 	})
 }
+
+// Sessions that want a file for themselves in turn get it in turn: the recall for the next
+// one does not overtake the answer.
+func TestAcquiringInTurn(t *testing.T) {
+	inCluster(t, 0, withLeases, func(c *cluster) {
+		a, b := c.holder(), c.holder()
+		defer a.vanish()
+		defer b.vanish()
+		dir := a.mkdir(1, "x").Attr.Inode
+		hold := c.holder()
+		defer hold.vanish()
+		a.answers(a.recallAfter(func() { must[*pb.AcquireReply](c.t)(hold.acquire(dir, pb.LeaseMode_LEASE_EXCLUSIVE)) }))
+		var order []string
+		first := later(func() {
+			if must[*pb.AcquireReply](c.t)(a.acquire(dir, pb.LeaseMode_LEASE_EXCLUSIVE)).Grants != nil {
+				order = append(order, "a")
+			}
+		})
+		stillWaits(c.t, first)
+		second := later(func() {
+			if must[*pb.AcquireReply](c.t)(b.acquire(dir, pb.LeaseMode_LEASE_EXCLUSIVE)).Grants != nil {
+				order = append(order, "b")
+			}
+		})
+		stillWaits(c.t, second)
+		hold.answers(hold.recall())
+		<-first
+		a.unasked()
+		began := time.Now()
+		a.answers(a.recall())
+		if time.Since(began) != ahead {
+			t.Errorf("recalled after %v", time.Since(began))
+		}
+		if <-second; len(order) != 2 || order[0] != "a" {
+			t.Errorf("granted to %v", order)
+		}
+	})
+}
+
+// recallAfter gives the recall that a call of another client causes. The call goes on.
+func (one *client) recallAfter(call func()) *pb.Recall {
+	later(call)
+	return one.recall()
+}

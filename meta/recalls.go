@@ -1,6 +1,8 @@
 package meta
 
 import (
+	"slices"
+
 	"github.com/distrifs/distrifs/meta/leases"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
@@ -26,13 +28,17 @@ func (k *leasing) unanswered(one *session) []leases.Recall {
 	return append(k.table.Unanswered(one.id), k.table.Take(one.id)...)
 }
 
+// maxReturns is how many inodes of an answer are worked on before others get their turn.
+const maxReturns = 1 << 12
+
 // returned takes an answer.
 func (k *leasing) returned(one *session, answer *pb.Returned) {
 	if answer.Keep < 0 || answer.Keep > pb.LeaseMode_LEASE_EXCLUSIVE {
 		return
 	}
-	inodes := inodesOf(answer.Inodes)
-	k.use(func(t *leases.Table) { t.Return(one.id, answer.Number, leases.Mode(answer.Keep), inodes) })
+	for inodes := range slices.Chunk(inodesOf(answer.Inodes), maxReturns) {
+		k.use(func(t *leases.Table) { t.Return(one.id, answer.Number, leases.Mode(answer.Keep), inodes) })
+	}
 }
 
 func inodesOf(numbers []uint64) []proto.InodeID {

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"time"
 
 	"github.com/distrifs/distrifs/meta/leases"
 	"github.com/distrifs/distrifs/meta/state"
@@ -9,13 +10,23 @@ import (
 	"github.com/distrifs/distrifs/proto/pb"
 )
 
+// ahead is how long a lease that was asked for is not recalled for those who wait behind:
+// a recall that overtakes the answer would void it, again and again.
+const ahead = 2 * time.Millisecond
+
 // Acquire gives a lease as soon as those of others that exclude it are given back.
 func (m *Master) Acquire(ctx context.Context, req *pb.AcquireRequest) (*pb.AcquireReply, error) {
 	r, err := m.enter(req.Caller, "acquire a lease on", inodeName(req.Inode))
 	if err != nil {
 		return nil, err
 	}
-	defer m.leave(r)
+	defer func() {
+		if m.leases.isAwaited(&r.claim) {
+			time.AfterFunc(ahead, func() { m.leave(r) })
+		} else {
+			m.leave(r)
+		}
+	}()
 	var want leases.Want
 	switch {
 	case r.session == nil:

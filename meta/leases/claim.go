@@ -133,6 +133,16 @@ func (t *Table) Release(c *Claim) {
 	}
 }
 
+// IsAwaited tells whether there are claims that wait on an inode of a claim's.
+func (t *Table) IsAwaited(c *Claim) bool {
+	for i := range c.items[:c.count] {
+		if p := t.points[c.items[i].inode]; p != nil && p.unclear > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Acquire turns a granted claim of one inode, wanted as Share or Own, into a lease. It
 // gives None if the session has too many leases.
 func (t *Table) Acquire(c *Claim) Mode {
@@ -179,14 +189,18 @@ func (t *Table) enter(it *item) {
 //
 // Who comes last is the last, but for those who have a lease on the one inode they claim.
 // A change of such a one, which may be writing back for those who wait, is first. An
-// upgrade is before the other claims of one inode that wait. Neither ever comes to wait
+// upgrade is before the other claims of one inode that wait, unless its session has been
+// asked for what it has: else it would have its turn again and again. Neither ever comes to wait
 // for a claim of several inodes that came later, so no circle of waits is made.
 func (t *Table) place(p *point, it *item) *item {
-	if it.want == Read || it.claim.count > 1 || t.find(it.claim.Session, it.inode) == nil {
+	l := t.find(it.claim.Session, it.inode)
+	switch {
+	case it.want == Read || it.claim.count > 1 || l == nil:
 		return p.last
-	}
-	if it.want == Write {
+	case it.want == Write:
 		return nil
+	case l.has(bitOwed):
+		return p.last
 	}
 	behind := p.last
 	for behind != nil && !behind.clear && behind.claim.count == 1 {

@@ -22,8 +22,9 @@
 //     order. Only claims that end in a lease (Share, Own) exclude claims.
 //   - Claims that exclude each other go in the order in which they came, except that who
 //     has a lease on the one inode it claims goes before who has none: so a holder that
-//     writes back never waits for those who wait for it, and an upgrade comes first. A
-//     claim of several inodes has no such privilege.
+//     writes back never waits for those who wait for it, and an upgrade comes first, unless
+//     it comes from who has been asked already. A claim of several inodes has no such
+//     privilege.
 //   - So no claims wait in a circle: a claim waits for answers to recalls, which wait for
 //     nothing but what a holder may do (as long as clients keep nothing back for an
 //     answer of ours), and for claims before it.

@@ -116,6 +116,18 @@ func TestUpgradeGoesFirst(t *testing.T) {
 	}
 }
 
+// Who wants again what it has been asked for comes behind those it was asked for.
+func TestNobodyHasItsTurnAgainAndAgain(t *testing.T) {
+	x := newTable(2)
+	x.Grant(1, 7, Exclusive)
+	other := claims(x, 2, Own, 7)
+	again := claims(x, 1, Own, 7)
+	answers(x, 1)
+	if !other.IsGranted() || again.IsGranted() {
+		t.Errorf("the other %v, again %v", other.IsGranted(), again.IsGranted())
+	}
+}
+
 // What a session gives back of its own accord stays its own until it has answered: a
 // grant may be on its way.
 func TestGivingBackIsRecalled(t *testing.T) {

@@ -834,6 +834,10 @@ func (x *LockTurn) GetTicket() uint64 {
 // target, chunks and data. It lasts until it is recalled, the session ends, or the master
 // has not been heard of for Welcome.lease_ms.
 //
+// A session's own changes recall nothing from it: what it has cached of what it changes is
+// out of date with them, and so is an answer as of an earlier Attr.change, however late it
+// arrives.
+//
 // What an answer says of an inode it grants is right as of the grant. Nothing is granted
 // of an inode whose recall has not been answered.
 type Grants struct {
