@@ -172,6 +172,15 @@ func TestSQLiteOnTwoMounts(t *testing.T) {
 	for _, job := range jobs {
 		job.Must()
 	}
+	// What a writer that is killed leaves behind, one on the other mount rolls back.
+	d.write(mounts[1].Path, "c", endless)
+	for _, victim := range []string{"d", "e"} {
+		d.write(mounts[0].Path, victim, endless)
+		d.progress(t, 3, victim)
+		d.writers[victim].Kill()
+		d.progress(t, 3, "c")
+	}
+	d.writers["c"].Kill()
 	for _, m := range mounts {
 		d.check(t, m.Path)
 	}
