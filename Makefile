@@ -21,7 +21,7 @@ down: build
 
 test:
 	test/deps test
-	GO=$(GO) test/run
+	$(GO) test -race -timeout 20m ./...
 
 # The parts print lines for benchstat; the whole cluster prints one table.
 bench:

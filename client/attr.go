@@ -32,6 +32,8 @@ type Attr struct {
 	Atime, Mtime, Ctime, Btime time.Time
 	Change                     uint64 // raised by every change of the inode
 	Plain                      bool   // no extended attributes; false: perhaps some
+
+	lease *lease // that covers these; nil: none
 }
 
 // SetAttr says which attributes to change: those that are not nil.
@@ -84,32 +86,7 @@ func timeChange(t time.Time) *pb.TimeChange {
 	return &pb.TimeChange{Sec: t.Unix(), Nsec: uint32(t.Nanosecond())}
 }
 
-// learn takes in the attributes that the master answered, and returns them with
-// the unwritten data of this client merged in. An answer that a commit overtook gives
-// way to what is known since: it lacks bytes that are not unwritten any more.
-func (c *Client) learn(a *pb.Attr) Attr {
-	attr := attrOf(a)
-	if ino := c.lookupOpen(attr.Inode); ino != nil {
-		ino.mu.Lock()
-		defer ino.mu.Unlock()
-		ino.absorb(attr, false)
-		attr = ino.merge(ino.attr)
-	}
-	return c.accesses.show(attr)
-}
-
-// learnOwn is learn for the answer to a change that this client made.
-func (c *Client) learnOwn(a *pb.Attr) Attr {
-	attr := attrOf(a)
-	c.locations.ownChange(attr.Inode, attr.Change)
-	if ino := c.lookupOpen(attr.Inode); ino != nil {
-		ino.mu.Lock()
-		defer ino.mu.Unlock()
-		ino.absorb(attr, true)
-		attr = ino.merge(ino.attr)
-	}
-	return c.accesses.show(attr)
-}
+func (a Attr) isRegular() bool { return a.Mode&unix.S_IFMT == unix.S_IFREG }
 
 func (a Attr) isDir() bool { return a.Mode&unix.S_IFMT == unix.S_IFDIR }
 

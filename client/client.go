@@ -49,7 +49,15 @@ type Options struct {
 	WriteBuffer int64         // bytes not yet acknowledged of all files together, at most; default 64 MiB, at least 4 MiB
 	Atime       Atime         // which reads update access times; default none
 	KeepSetIDs  bool          // writing leaves set-id bits to the caller, who knows more of the writer: a mount
-	Logger      *slog.Logger  // default: discards
+
+	// NoLeases gives the old consistency: an open sees what was closed before it,
+	// attributes and names may be 1 s old.
+	NoLeases bool
+	// PermissionsChecked says that who calls has made sure that Cred may search the
+	// directories it looks into, as the kernel does for a mount.
+	PermissionsChecked bool
+
+	Logger *slog.Logger // default: discards
 
 	Dial        func(ctx context.Context, address string) (net.Conn, error) // data plane; default TCP
 	DialOptions []grpc.DialOption                                           // control plane; added to the defaults
@@ -76,6 +84,7 @@ type Client struct {
 	locations *locations
 	health    *health
 	accesses  *accesses
+	leases    *leases
 	cluster   proto.ClusterID
 	chunkSize int64 // bytes
 	root      proto.InodeID
@@ -83,6 +92,7 @@ type Client struct {
 	writeBudget *semaphore.Weighted // bytes of WriteBuffer
 	readBudget  *semaphore.Weighted // bytes of ReadBuffer
 	reports     chan struct{}       // one for each report of a corrupt replica under way
+	recalls     chan struct{}       // one for each recall that is carried out
 
 	background context.Context // of work that no call waits for; ends with Close
 	stop       context.CancelFunc
@@ -180,12 +190,16 @@ func newClient(opts Options, conn *grpc.ClientConn) *Client {
 		writeBudget: semaphore.NewWeighted(opts.WriteBuffer),
 		readBudget:  semaphore.NewWeighted(opts.ReadBuffer),
 		reports:     make(chan struct{}, maxReports),
+		recalls:     make(chan struct{}, maxCarriedOut),
+		leases:      newLeases(!opts.NoLeases),
 		inodes:      map[proto.InodeID]*inode{},
 	}
 	c.SetAtime(opts.Atime)
 	c.background, c.stop = context.WithCancel(context.Background())
 	c.sessions = newSessions(c.master, opts.Name, opts.Logger, c.locks)
 	c.sessions.onReplace = func() { c.workers.Go(c.reopen) }
+	c.sessions.leases, c.sessions.onRecall = c.leases, c.recalled
+	c.leases.send = c.sessions.sendReturned
 	return c
 }
 
@@ -286,9 +300,31 @@ func (c *Client) Cluster() proto.ClusterID { return c.cluster }
 // ChunkSize of the cluster in bytes.
 func (c *Client) ChunkSize() int64 { return c.chunkSize }
 
-// CacheTTL is how long attributes and names may be cached by the caller (the
-// kernel): at most 1 s.
-func (c *Client) CacheTTL() time.Duration { return cacheTTL }
+// CacheTTL is how long names may be cached by the caller (the kernel), and what it
+// learned from attributes: at most 1 s; 0 under leases.
+func (c *Client) CacheTTL() time.Duration {
+	if c.leases.enabled() {
+		return 0
+	}
+	return cacheTTL
+}
+
+// AttrTTL is how long attributes that were answered may be cached by the caller: under a
+// lease, until they are to be dropped, at most as long as the lease is valid.
+func (c *Client) AttrTTL(attr *Attr) time.Duration {
+	if c.leases.enabled() {
+		return c.leases.ttl(attr)
+	}
+	return cacheTTL
+}
+
+// KeepsPages tells whether the caller may keep bytes of a file that it just read.
+func (c *Client) KeepsPages(ino proto.InodeID) bool {
+	return !c.leases.enabled() || c.leases.keeps(ino)
+}
+
+// SetCaches names who is told when something that was answered is to be forgotten.
+func (c *Client) SetCaches(caches Caches) { c.leases.setCaches(caches) }
 
 // softwareVersion of this build, for people.
 var softwareVersion = func() string {

@@ -231,7 +231,9 @@ func (i *inode) commit(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
+		own := i.c.leases.changing(i.id)
 		reply, err := i.sendCommit(ctx, p)
+		own.ended(reply.GetGrants(), err)
 		if proto.KindOf(err) == proto.NotFound && i.forgetFreed(ctx, p) {
 			continue
 		}
@@ -244,7 +246,8 @@ func (i *inode) commit(ctx context.Context) error {
 		if err != nil {
 			return nil
 		}
-		i.c.learnOwn(reply.Attr)
+		i.c.learnedOwn(own, reply.Grants, reply.Attr)
+		i.c.leases.outdated(i.id)
 		if i.settle(); p.last {
 			return nil
 		}
@@ -252,7 +255,7 @@ func (i *inode) commit(ctx context.Context) error {
 }
 
 func (i *inode) sendCommit(ctx context.Context, p proposal) (*pb.AttrReply, error) {
-	reply, _, err := change(ctx, i.c, p.writer, "commit", inodeName(i.id), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
+	reply, _, err := change(forCommit(ctx), i.c, p.writer, "commit", inodeName(i.id), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return i.c.master.Commit(ctx, &pb.CommitRequest{
 			Caller: who, Inode: uint64(i.id), Size: p.size, Chunks: p.chunks, Mtime: timeChange(p.mtime),
 		})
@@ -265,10 +268,11 @@ func (i *inode) sendCommit(ctx context.Context, p proposal) (*pb.AttrReply, erro
 // written, which is no error; otherwise the bytes are lost (L10). It tells
 // whether a chunk was found, so that the rest can be committed.
 func (i *inode) forgetFreed(ctx context.Context, p proposal) (found bool) {
-	attr, err := i.c.serverAttr(ctx, i.id)
+	reply, err := i.c.sendGetAttr(ctx, i.id)
 	if err != nil {
 		return false
 	}
+	attr := reply.Attr
 	i.c.locations.dropFrom(i.id, 0)
 	for k, st := range p.streams {
 		loc, err := i.c.locate(ctx, i.id, st.index)

@@ -13,6 +13,9 @@
 //   - stream: the way of the runs of one inode to one chunk; see writer.go.
 //   - window: how many bytes of a stream may be on their way at once.
 //   - location: where a chunk is, and at which version.
+//   - lease: what makes right what is cached of an inode; see leases.go.
+//   - recall: the master wants a lease back; see recall.go.
+//   - pin: a writer's use of a lease, which a recall waits for.
 //
 // # Invariants
 //
@@ -28,6 +31,9 @@
 //   - An exclusive lock is given up after what was written under it is committed;
 //     after a lock is given nothing is answered from what was known before, if
 //     the file has changed.
+//   - Under leases, nothing is unwritten but under an exclusive lease, nothing is
+//     answered without asking but under a valid one, and a recall is answered when
+//     everything above has been told to forget and nothing is unwritten any more.
 //   - Read-ahead and unwritten data never exceed ReadBuffer and WriteBuffer.
 //   - A pooled buffer belongs to one run or one piece, which releases it (L12).
 //
@@ -38,12 +44,13 @@
 //
 //	inode.writing     one write or truncation; held across calls to servers
 //	inode.committing  one sync, commit or change of size or time; likewise
+//	a pin of a lease  before inode.writing; whoever waits for a lease holds none of these
 //	inode.locking     one request for a lock (never with the two above); likewise
 //	accesses.reporting  one report of what was closed and read; likewise
 //	Client.inodesMu   which inodes are open
 //	inode.mu          all state of one inode; never held while waiting for a
 //	                  server (inode.wait lets it go)
-//	sessions.mu before heldLocks.mu, locations.mu, health.mu, readAhead.mu,
+//	sessions.mu before leases.mu, heldLocks.mu, locations.mu, health.mu, readAhead.mu,
 //	accesses.mu: leaves
 //
 // # What may block

@@ -51,11 +51,25 @@ func (c *Client) openHeld(ctx context.Context, cred Cred, i *inode, flags uint32
 		}
 		defer i.committing.release()
 	}
+	var own *ownChange
+	if truncate {
+		own = c.leases.changing(i.id)
+	}
+	began := c.leases.begin()
 	reply, err := c.sendOpen(ctx, cred, i.id, flags)
+	if own != nil {
+		own.ended(reply.GetGrants(), err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	attr := attrOf(reply.Attr)
+	if own != nil {
+		own.attr(reply.Grants, &attr)
+	} else {
+		c.leases.admit(began, reply.Grants)
+		c.leases.noteAttr(began, reply.Grants, &attr)
+	}
 	same := c.locations.saw(i.id, attr.Change)
 	f := i.attach(cred, flags, attr, same && !truncate)
 	if truncate {
@@ -93,12 +107,16 @@ func (c *Client) openFailed(err error) {
 // unless flags have O_EXCL. Mode holds permission bits.
 func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeID, name string, mode, flags uint32) (*File, error) {
 	ticket := c.sessions.ticket()
+	own := c.leases.changing(append(c.leases.known(parent, name), parent)...)
 	reply, on, err := c.sendCreate(ctx, cred, parent, name, mode, flags)
+	own.ended(reply.GetGrants(), err)
 	if err != nil {
 		c.openFailed(err)
 		return nil, err
 	}
 	attr := attrOf(reply.Attr)
+	own.attr(reply.Grants, &attr)
+	own.name(reply.Grants, parent, name, attr.Inode, reply.ParentChange)
 	i := c.acquire(attr.Inode)
 	c.sessions.opened(on, attr.Inode, ticket)
 	same := false
@@ -126,6 +144,7 @@ func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeI
 // O_TMPFILE does. It goes when it is closed, unless Link has given it a name by then.
 func (c *Client) CreateUnnamed(ctx context.Context, cred Cred, parent proto.InodeID, mode, flags uint32) (*File, error) {
 	ticket := c.sessions.ticket()
+	began := c.leases.begin()
 	reply, on, err := change(ctx, c, cred, "create", "a file without a name in "+inodeName(parent), func(ctx context.Context, who *pb.Caller) (*pb.CreateReply, error) {
 		return c.master.CreateUnnamed(ctx, &pb.CreateUnnamedRequest{Caller: who, Parent: uint64(parent), Mode: mode, Flags: flags})
 	})
@@ -133,7 +152,9 @@ func (c *Client) CreateUnnamed(ctx context.Context, cred Cred, parent proto.Inod
 		c.openFailed(err)
 		return nil, err
 	}
+	c.leases.admit(began, reply.Grants)
 	attr := attrOf(reply.Attr)
+	c.leases.noteAttr(began, reply.Grants, &attr)
 	i := c.acquire(attr.Inode)
 	c.sessions.opened(on, attr.Inode, ticket)
 	c.locations.begin(attr.Inode, attr.Change)
@@ -248,20 +269,21 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 // not when it is written: errors of that come with a later write, Sync, Flush
 // or Close, once per File. With O_SYNC or O_DSYNC it includes a Sync.
 func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, error) {
-	return f.write(ctx, p, off, f.flags&unix.O_APPEND != 0)
-}
-
-// WriteMappedAt writes what was changed through a mapping of the file: like
-// WriteAtContext, but at off with O_APPEND, too.
-func (f *File) WriteMappedAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return f.write(ctx, p, off, false)
 }
 
-func (f *File) write(ctx context.Context, p []byte, off int64, appending bool) (int, error) {
+// WriteMappedAt writes what was changed through a mapping of the file: like
+// WriteAtContext, but at off with O_APPEND, too. It does not wait for a recall that
+// has the kernel write mapped pages back.
+func (f *File) WriteMappedAt(ctx context.Context, p []byte, off int64) (int, error) {
+	return f.write(ctx, p, off, true)
+}
+
+func (f *File) write(ctx context.Context, p []byte, off int64, mapped bool) (int, error) {
 	if err := f.check("write", unix.O_RDONLY); err != nil {
 		return 0, err
 	}
-	n, err := f.ino.write(ctx, f, p, off, appending)
+	n, err := f.ino.write(ctx, f, p, off, mapped)
 	if err == nil && f.flags&(unix.O_SYNC|unix.O_DSYNC) != 0 {
 		err = f.Sync(ctx)
 	}

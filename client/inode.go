@@ -106,6 +106,17 @@ func (c *Client) giveBack(i *inode) {
 	c.sessions.close(i.id)
 }
 
+// holdIfOpen holds the state of an inode, if there is one.
+func (c *Client) holdIfOpen(id proto.InodeID) *inode {
+	c.inodesMu.Lock()
+	defer c.inodesMu.Unlock()
+	i := c.inodes[id]
+	if i != nil {
+		i.refs++
+	}
+	return i
+}
+
 // lookupOpen finds the state of an inode, if there is one.
 func (c *Client) lookupOpen(id proto.InodeID) *inode {
 	c.inodesMu.RLock()
@@ -186,10 +197,13 @@ func (i *inode) accessed() {
 	i.c.accesses.note(i.id, &attr, time.Now())
 }
 
-// refresh asks the master for the attributes if they are older than the TTL.
-func (i *inode) refresh(ctx context.Context, ttl time.Duration) error {
+// refresh asks the master for the attributes unless a lease covers them or, without
+// leases, they are younger than cacheTTL.
+func (i *inode) refresh(ctx context.Context) error {
+	leased := i.c.leases.enabled()
+	covered := leased && i.c.leases.covers(i.id)
 	i.mu.Lock()
-	fresh := !i.attrAt.IsZero() && time.Since(i.attrAt) < ttl
+	fresh := !i.attrAt.IsZero() && (covered || !leased && time.Since(i.attrAt) < cacheTTL)
 	i.mu.Unlock()
 	if fresh {
 		return nil

@@ -40,33 +40,76 @@ func inodeName(ino proto.InodeID) string { return "inode " + ino.String() }
 
 // Lookup finds a name in a directory.
 func (c *Client) Lookup(ctx context.Context, cred Cred, parent proto.InodeID, name string) (Attr, error) {
+	attr, exact, err := c.lookupOrFind(ctx, cred, parent, name)
+	if err == nil && !exact {
+		attr, err = c.GetAttr(ctx, attr.Inode)
+	}
+	return attr, err
+}
+
+// Find is Lookup for who only goes on from there: size, links, times and change of a
+// directory may be those from before this client's last changes in it. AttrTTL is 0 then.
+func (c *Client) Find(ctx context.Context, cred Cred, parent proto.InodeID, name string) (Attr, error) {
+	attr, _, err := c.lookupOrFind(ctx, cred, parent, name)
+	return attr, err
+}
+
+func (c *Client) lookupOrFind(ctx context.Context, cred Cred, parent proto.InodeID, name string) (attr Attr, exact bool, err error) {
+	if known, ok := c.cachedName(cred, parent, name); ok {
+		if known.absent {
+			return Attr{}, false, proto.NotFound
+		}
+		return known.attr, !known.loose, nil
+	}
+	absent := c.leases.enabled() && name != ".."
+	began := c.leases.begin()
 	reply, err := ask(ctx, c, cred, "lookup", inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
-		return c.master.Lookup(ctx, &pb.LookupRequest{Caller: who, Parent: uint64(parent), Name: []byte(name)})
+		return c.master.Lookup(ctx, &pb.LookupRequest{Caller: who, Parent: uint64(parent), Name: []byte(name), Absent: absent})
 	})
 	if err != nil {
-		return Attr{}, err
+		return Attr{}, false, err
 	}
-	return c.learn(reply.Attr), nil
+	c.leases.admit(began, reply.Grants)
+	if name != ".." {
+		c.leases.noteName(began, reply.Grants, parent, name, proto.InodeID(reply.Attr.GetInode()), reply.ParentChange)
+	}
+	if reply.Attr == nil {
+		return Attr{}, false, proto.NotFound
+	}
+	return c.learnedOf(began, reply.Grants, reply.Attr), true, nil
+}
+
+// cachedName is Lookup where no call is needed. Who may search the directory the kernel
+// has checked; others than the kernel ask the master, unless nobody is denied anything.
+func (c *Client) cachedName(cred Cred, parent proto.InodeID, name string) (found foundName, ok bool) {
+	if !c.opts.PermissionsChecked && cred.UID != 0 || len(name) > proto.MaxName || name == "." || name == ".." {
+		return foundName{}, false
+	}
+	found, ok = c.leases.lookup(parent, name)
+	if ok && !found.absent && !found.loose {
+		found.attr, ok = c.cachedAttr(found.attr.Inode)
+	}
+	return found, ok
 }
 
 // GetAttr reads the attributes of an inode.
 func (c *Client) GetAttr(ctx context.Context, ino proto.InodeID) (Attr, error) {
-	attr, err := c.serverAttr(ctx, ino)
+	if attr, ok := c.cachedAttr(ino); ok {
+		return attr, nil
+	}
+	began := c.leases.begin()
+	reply, err := c.sendGetAttr(ctx, ino)
 	if err != nil {
 		return Attr{}, err
 	}
-	return c.learn(attr), nil
+	return c.learned(began, reply.Grants, reply.Attr), nil
 }
 
-// serverAttr asks for the attributes as the master has them.
-func (c *Client) serverAttr(ctx context.Context, ino proto.InodeID) (*pb.Attr, error) {
-	reply, err := ask(ctx, c, c.cred, "getattr", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
+// sendGetAttr asks for the attributes as the master has them.
+func (c *Client) sendGetAttr(ctx context.Context, ino proto.InodeID) (*pb.AttrReply, error) {
+	return ask(ctx, c, c.cred, "getattr", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.GetAttr(ctx, &pb.GetAttrRequest{Caller: who, Inode: uint64(ino)})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return reply.Attr, nil
 }
 
 // SetAttr changes attributes and returns all of them. A change of the size is
@@ -93,6 +136,7 @@ func (c *Client) sendSetAttr(ctx context.Context, cred Cred, ino proto.InodeID, 
 			return Attr{}, err
 		}
 	}
+	own := c.leases.changingModes(ino)
 	reply, _, err := change(ctx, c, cred, "setattr", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.SetAttr(ctx, &pb.SetAttrRequest{
 			Caller: who, Inode: uint64(ino),
@@ -101,17 +145,19 @@ func (c *Client) sendSetAttr(ctx context.Context, cred Cred, ino proto.InodeID, 
 			DropSetIds: set.DropSetIDs, DropCapability: set.DropCapability,
 		})
 	})
+	own.ended(reply.GetGrants(), err)
 	if err != nil {
 		return Attr{}, err
 	}
 	if set.Mtime != nil {
 		c.forgetMtime(ino)
 	}
-	return c.learnOwn(reply.Attr), nil
+	return c.learnedOwn(own, reply.Grants, reply.Attr), nil
 }
 
 // ReadDir lists entries behind a cookie (0: from the start), with attributes if asked.
 func (c *Client) ReadDir(ctx context.Context, cred Cred, ino proto.InodeID, cookie uint64, attrs bool) (DirPage, error) {
+	began := c.leases.begin()
 	reply, err := ask(ctx, c, cred, "readdir", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.ReadDirReply, error) {
 		return c.master.ReadDir(ctx, &pb.ReadDirRequest{
 			Caller: who, Inode: uint64(ino), Cookie: cookie,
@@ -122,11 +168,13 @@ func (c *Client) ReadDir(ctx context.Context, cred Cred, ino proto.InodeID, cook
 		return DirPage{}, err
 	}
 	c.accesses.note(ino, nil, time.Now())
+	c.leases.admit(began, reply.Grants)
+	c.leases.noteListing(began, ino, cookie, reply)
 	page := DirPage{End: reply.End, Parent: proto.InodeID(reply.Parent), Entries: make([]DirEntry, 0, len(reply.Entries))}
 	for _, e := range reply.Entries {
 		entry := DirEntry{Name: string(e.Name), Inode: proto.InodeID(e.Inode), Type: e.Type, Cookie: e.Cookie}
 		if e.Attr != nil {
-			attr := c.learn(e.Attr)
+			attr := c.learnedOf(began, reply.Grants, e.Attr)
 			entry.Attr = &attr
 		}
 		page.Entries = append(page.Entries, entry)
@@ -136,6 +184,11 @@ func (c *Client) ReadDir(ctx context.Context, cred Cred, ino proto.InodeID, cook
 
 // ReadLink reads the target of a symlink.
 func (c *Client) ReadLink(ctx context.Context, ino proto.InodeID) (string, error) {
+	if target, ok := c.leases.target(ino); ok {
+		c.accesses.note(ino, nil, time.Now())
+		return target, nil
+	}
+	began := c.leases.begin()
 	reply, err := ask(ctx, c, c.cred, "readlink", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.ReadLinkReply, error) {
 		return c.master.ReadLink(ctx, &pb.ReadLinkRequest{Caller: who, Inode: uint64(ino)})
 	})
@@ -143,6 +196,8 @@ func (c *Client) ReadLink(ctx context.Context, ino proto.InodeID) (string, error
 		return "", err
 	}
 	c.accesses.note(ino, nil, time.Now())
+	c.leases.admit(began, reply.Grants)
+	c.leases.noteTarget(began, reply.Grants, ino, string(reply.Target))
 	return string(reply.Target), nil
 }
 
@@ -169,33 +224,59 @@ func (c *Client) Symlink(ctx context.Context, cred Cred, parent proto.InodeID, n
 
 // Link gives an inode another name.
 func (c *Client) Link(ctx context.Context, cred Cred, ino, parent proto.InodeID, name string) (Attr, error) {
-	return c.makeName(ctx, cred, "link", parent, name, func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
+	own := c.leases.changing(parent, ino)
+	reply, _, err := change(ctx, c, cred, "link", inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.Link(ctx, &pb.LinkRequest{Caller: who, Inode: uint64(ino), Parent: uint64(parent), Name: []byte(name)})
 	})
+	return c.madeName(own, parent, name, reply, err)
 }
 
 func (c *Client) makeName(ctx context.Context, cred Cred, op string, parent proto.InodeID, name string, fn func(context.Context, *pb.Caller) (*pb.AttrReply, error)) (Attr, error) {
+	own := c.leases.changing(parent)
 	reply, _, err := change(ctx, c, cred, op, inDir(parent, name), fn)
+	return c.madeName(own, parent, name, reply, err)
+}
+
+// madeName takes in the answer to a call that made a name.
+func (c *Client) madeName(own *ownChange, parent proto.InodeID, name string, reply *pb.AttrReply, err error) (Attr, error) {
+	own.ended(reply.GetGrants(), err)
 	if err != nil {
 		return Attr{}, err
 	}
-	return c.learnOwn(reply.Attr), nil
+	attr := c.learnedOwn(own, reply.Grants, reply.Attr)
+	own.name(reply.Grants, parent, name, attr.Inode, reply.ParentChange)
+	if attr.isDir() {
+		own.made(reply.Grants, &attr)
+	}
+	return attr, nil
 }
 
 // Unlink removes the name of what is not a directory.
 func (c *Client) Unlink(ctx context.Context, cred Cred, parent proto.InodeID, name string) error {
-	_, _, err := change(ctx, c, cred, "unlink", inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.UnlinkReply, error) {
-		return c.master.Unlink(ctx, &pb.UnlinkRequest{Caller: who, Parent: uint64(parent), Name: []byte(name)})
+	return c.removeName(ctx, cred, "unlink", parent, name, func(ctx context.Context, request *pb.UnlinkRequest) (*pb.UnlinkReply, error) {
+		return c.master.Unlink(ctx, request)
 	})
-	return err
 }
 
 // Rmdir removes an empty directory.
 func (c *Client) Rmdir(ctx context.Context, cred Cred, parent proto.InodeID, name string) error {
-	_, _, err := change(ctx, c, cred, "rmdir", inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.UnlinkReply, error) {
-		return c.master.Rmdir(ctx, &pb.UnlinkRequest{Caller: who, Parent: uint64(parent), Name: []byte(name)})
+	return c.removeName(ctx, cred, "rmdir", parent, name, func(ctx context.Context, request *pb.UnlinkRequest) (*pb.UnlinkReply, error) {
+		return c.master.Rmdir(ctx, request)
 	})
-	return err
+}
+
+func (c *Client) removeName(ctx context.Context, cred Cred, op string, parent proto.InodeID, name string, fn func(context.Context, *pb.UnlinkRequest) (*pb.UnlinkReply, error)) error {
+	own := c.leases.changing(append(c.leases.known(parent, name), parent)...)
+	reply, _, err := change(ctx, c, cred, op, inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.UnlinkReply, error) {
+		return fn(ctx, &pb.UnlinkRequest{Caller: who, Parent: uint64(parent), Name: []byte(name)})
+	})
+	own.ended(nil, err)
+	if err != nil {
+		return err
+	}
+	own.name(nil, parent, name, 0, reply.ParentChange)
+	own.forget(proto.InodeID(reply.Inode))
+	return nil
 }
 
 // Rename moves a name. Flags are those of renameat2(2): RENAME_NOREPLACE and
@@ -206,20 +287,46 @@ func (c *Client) Rename(ctx context.Context, cred Cred, parent proto.InodeID, na
 	if flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 || noReplace && exchange {
 		return proto.E(proto.Invalid, "rename", subject, "these flags are not supported")
 	}
-	_, _, err := change(ctx, c, cred, "rename", subject, func(ctx context.Context, who *pb.Caller) (*pb.RenameReply, error) {
+	sole := c.leases.soleName(parent, name)
+	own := c.leases.changing(append(append(c.leases.known(parent, name), c.leases.known(newParent, newName)...), parent, newParent)...)
+	reply, _, err := change(ctx, c, cred, "rename", subject, func(ctx context.Context, who *pb.Caller) (*pb.RenameReply, error) {
 		return c.master.Rename(ctx, &pb.RenameRequest{
 			Caller: who, Parent: uint64(parent), Name: []byte(name),
 			NewParent: uint64(newParent), NewName: []byte(newName), NoReplace: noReplace, Exchange: exchange,
 		})
 	})
-	return err
+	own.ended(nil, err)
+	if err != nil {
+		return err
+	}
+	moved, replaced, left := proto.InodeID(reply.Inode), proto.InodeID(reply.Replaced), proto.InodeID(0)
+	if exchange {
+		left = replaced
+	}
+	if !sole && replaced == 0 { // if both are names of one file, nothing has happened
+		reply.ParentChange, reply.NewParentChange = 0, 0
+	}
+	if parent != newParent || name != newName {
+		own.name(nil, parent, name, left, reply.ParentChange)
+		own.name(nil, newParent, newName, moved, reply.NewParentChange)
+	}
+	own.forget(moved)
+	own.forget(replaced)
+	return nil
 }
 
 // GetXattr reads an extended attribute; NoAttr if it is not there.
 func (c *Client) GetXattr(ctx context.Context, cred Cred, ino proto.InodeID, name string) ([]byte, error) {
+	if c.leases.lacks(ino, name) {
+		return nil, proto.NoAttr
+	}
+	began := c.leases.begin()
 	reply, err := ask(ctx, c, cred, "getxattr", inodeName(ino)+" "+name, func(ctx context.Context, who *pb.Caller) (*pb.GetXattrReply, error) {
 		return c.master.GetXattr(ctx, &pb.GetXattrRequest{Caller: who, Inode: uint64(ino), Name: []byte(name)})
 	})
+	if proto.KindOf(err) == proto.NoAttr {
+		c.leases.noteLack(began, ino, name)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -247,28 +354,32 @@ func (c *Client) SetXattr(ctx context.Context, cred Cred, ino proto.InodeID, nam
 	if flags&^(unix.XATTR_CREATE|unix.XATTR_REPLACE) != 0 {
 		return proto.E(proto.Invalid, "setxattr", inodeName(ino)+" "+name, "these flags are not supported")
 	}
+	own := c.leases.changingModes(ino)
 	reply, _, err := change(ctx, c, cred, "setxattr", inodeName(ino)+" "+name, func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.SetXattr(ctx, &pb.SetXattrRequest{
 			Caller: who, Inode: uint64(ino), Name: []byte(name), Value: value,
 			Create: flags&unix.XATTR_CREATE != 0, Replace: flags&unix.XATTR_REPLACE != 0,
 		})
 	})
+	own.ended(reply.GetGrants(), err)
 	if err != nil {
 		return err
 	}
-	c.learnOwn(reply.Attr)
+	c.learnedOwn(own, reply.Grants, reply.Attr)
 	return nil
 }
 
 // RemoveXattr removes an extended attribute; NoAttr if it is not there.
 func (c *Client) RemoveXattr(ctx context.Context, cred Cred, ino proto.InodeID, name string) error {
+	own := c.leases.changingModes(ino)
 	reply, _, err := change(ctx, c, cred, "removexattr", inodeName(ino)+" "+name, func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.RemoveXattr(ctx, &pb.RemoveXattrRequest{Caller: who, Inode: uint64(ino), Name: []byte(name)})
 	})
+	own.ended(reply.GetGrants(), err)
 	if err != nil {
 		return err
 	}
-	c.learnOwn(reply.Attr)
+	c.learnedOwn(own, reply.Grants, reply.Attr)
 	return nil
 }
 

@@ -26,7 +26,7 @@ func (i *inode) read(ctx context.Context, ahead *readAhead, p []byte, off int64)
 	if off < 0 {
 		return 0, proto.E(proto.Invalid, "read", inodeName(i.id), "negative offset")
 	}
-	if err := i.refresh(ctx, i.c.CacheTTL()); err != nil {
+	if err := i.refresh(ctx); err != nil {
 		return 0, err
 	}
 	i.mu.Lock()

@@ -43,7 +43,11 @@ func (c *Client) resolve(ctx context.Context, name string, follow bool) (place, 
 			dirs = dirs[:max(len(dirs)-1, 1)]
 			continue
 		}
-		attr, err := c.Lookup(ctx, c.cred, dir, part)
+		lookup := c.Find
+		if len(parts) == 0 {
+			lookup = c.Lookup
+		}
+		attr, err := lookup(ctx, c.cred, dir, part)
 		if proto.KindOf(err) == proto.NotFound && len(parts) == 0 {
 			return place{parent: dir, name: part}, nil
 		}

@@ -31,7 +31,7 @@ func (f *File) seekFor(ctx context.Context, off int64, data bool) (int64, error)
 	if err := i.flush(ctx, false); err != nil { // the replicas then know all
 		return 0, err
 	}
-	if err := i.refresh(ctx, i.c.CacheTTL()); err != nil {
+	if err := i.refresh(ctx); err != nil {
 		return 0, err
 	}
 	i.mu.Lock()

@@ -39,13 +39,16 @@ type sessions struct {
 	name      string
 	logger    *slog.Logger
 	locks     *heldLocks
-	onReplace func() // a new session took the place of an expired one
+	leases    *leases
+	onReplace func()           // a new session took the place of an expired one
+	onRecall  func(*pb.Recall) // leases are wanted back; it does not block
 
 	kick chan struct{} // break the stream and say Hello again
 	bye  chan struct{} // closed: say goodbye and end
 	done chan struct{} // closed: run has ended
 
 	releases chan struct{} // something is to be released
+	returns  chan struct{} // leases are to be given back
 
 	mu       sync.Mutex
 	current  *session                 // nil: none at present
@@ -69,6 +72,7 @@ func newSessions(master pb.MasterClient, name string, logger *slog.Logger, locks
 		closed:  map[proto.InodeID]uint32{},
 
 		releases: make(chan struct{}, 1),
+		returns:  make(chan struct{}, 1),
 	}
 }
 
@@ -118,13 +122,16 @@ func (s *sessions) serve(ctx context.Context) (welcomed bool, err error) {
 	if err != nil {
 		return false, proto.FromStatus(err)
 	}
-	if err := stream.Send(&pb.SessionRequest{Request: &pb.SessionRequest_Hello{Hello: s.hello()}}); err != nil {
+	hello := s.hello()
+	s.leases.awaitUntold()
+	sent := time.Now()
+	if err := stream.Send(&pb.SessionRequest{Request: &pb.SessionRequest_Hello{Hello: hello}}); err != nil {
 		return false, streamError(stream, err)
 	}
 	events := make(chan *pb.SessionEvent)
 	broken := make(chan error, 1)
 	go receive(ctx, stream, events, broken)
-	return s.converse(stream, events, broken)
+	return s.converse(stream, sent, events, broken)
 }
 
 func receive(ctx context.Context, stream pb.Master_SessionClient, events chan<- *pb.SessionEvent, broken chan<- error) {
@@ -151,8 +158,8 @@ func streamError(stream pb.Master_SessionClient, err error) error {
 	return proto.FromStatus(err)
 }
 
-// converse handles events and keepalives of one stream.
-func (s *sessions) converse(stream pb.Master_SessionClient, events <-chan *pb.SessionEvent, broken <-chan error) (welcomed bool, err error) {
+// converse handles events and keepalives of one stream, whose Hello was sent at that time.
+func (s *sessions) converse(stream pb.Master_SessionClient, hello time.Time, events <-chan *pb.SessionEvent, broken <-chan error) (welcomed bool, err error) {
 	const firstAnswer = 10 * time.Second
 	timeout := firstAnswer
 	silence := time.NewTimer(timeout) // runs out when the master says nothing
@@ -160,6 +167,8 @@ func (s *sessions) converse(stream pb.Master_SessionClient, events <-chan *pb.Se
 	tick := time.NewTimer(timeout / 3)
 	defer tick.Stop()
 	repeat := false // the Hello under way is out of date already
+	every := timeout / 3
+	var sent []time.Time // KeepAlives that were not answered
 	for {
 		select {
 		case event := <-events:
@@ -167,13 +176,21 @@ func (s *sessions) converse(stream pb.Master_SessionClient, events <-chan *pb.Se
 			case *pb.SessionEvent_Welcome:
 				timeout = max(time.Duration(e.Welcome.TimeoutMs)*time.Millisecond, 30*time.Millisecond)
 				welcomed = true
-				if err := s.adopt(e.Welcome); err != nil {
+				if err := s.adopt(e.Welcome, hello); err != nil {
 					return false, err
 				}
 				if repeat {
 					return true, nil
 				}
-				tick.Reset(timeout / 3)
+				every = s.leases.keepAliveEvery(timeout)
+				tick.Reset(every)
+			case *pb.SessionEvent_Alive:
+				if len(sent) > 0 {
+					s.leases.renew(sent[0])
+					sent = sent[1:]
+				}
+			case *pb.SessionEvent_Recall:
+				s.onRecall(e.Recall)
 			case *pb.SessionEvent_LockTurn:
 				s.locks.turn(e.LockTurn.Ticket)
 			case *pb.SessionEvent_Expired:
@@ -186,10 +203,15 @@ func (s *sessions) converse(stream pb.Master_SessionClient, events <-chan *pb.Se
 		case <-silence.C:
 			return welcomed, proto.E(proto.Unavailable, "keep session alive", "", "the master is silent")
 		case <-tick.C:
+			sent = append(sent, time.Now())
 			if err := sendKeepAlive(stream, false); err != nil {
 				return welcomed, err
 			}
-			tick.Reset(timeout / 3)
+			tick.Reset(every)
+		case <-s.returns:
+			if err := s.answerRecalls(stream); err != nil {
+				return welcomed, err
+			}
 		case <-s.kick:
 			if repeat = true; welcomed {
 				return true, nil
@@ -233,19 +255,37 @@ func (s *sessions) hello() *pb.Hello {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hellos++
-	hello := &pb.Hello{Client: s.name, Version: softwareVersion, Cluster: s.cluster}
+	hello := &pb.Hello{Client: s.name, Version: softwareVersion, Cluster: s.cluster, Leases: s.leases.wanted}
 	if s.current != nil {
 		hello.Resume = uint64(s.current.id)
 		for ino, count := range s.opens {
 			hello.Open = append(hello.Open, &pb.OpenCount{Inode: uint64(ino), Count: count})
 		}
 		hello.Locks = s.locks.wire()
+		hello.Exclusive = s.leases.suspend()
 	}
 	return hello
 }
 
-// adopt takes a Welcome in: the session goes on, or is a new one.
-func (s *sessions) adopt(w *pb.Welcome) error {
+// sendReturned has answers to recalls sent soon.
+func (s *sessions) sendReturned() {
+	select {
+	case s.returns <- struct{}{}:
+	default:
+	}
+}
+
+func (s *sessions) answerRecalls(stream pb.Master_SessionClient) error {
+	for _, r := range s.leases.takeReturned() {
+		if err := stream.Send(&pb.SessionRequest{Request: &pb.SessionRequest_Returned{Returned: r}}); err != nil {
+			return streamError(stream, err)
+		}
+	}
+	return nil
+}
+
+// adopt takes in the Welcome that answers a Hello: the session goes on, or is a new one.
+func (s *sessions) adopt(w *pb.Welcome, hello time.Time) error {
 	if err := checkWelcome(w); err != nil {
 		return err
 	}
@@ -256,7 +296,9 @@ func (s *sessions) adopt(w *pb.Welcome) error {
 	}
 	replaced := s.cluster != "" && s.current == nil
 	s.cluster = w.Cluster
-	if s.current == nil || s.current.id != proto.SessionID(w.Session) {
+	resumed := s.current != nil && s.current.id == proto.SessionID(w.Session)
+	s.leases.welcomed(w, hello, resumed)
+	if !resumed {
 		s.current = &session{id: proto.SessionID(w.Session), welcome: w, slots: newSlotTable(w.Slots), gone: make(chan struct{})}
 	}
 	s.welcomes++
@@ -292,6 +334,7 @@ func (s *sessions) expire() {
 	clear(s.opens)
 	clear(s.closed)
 	s.locks.expire()
+	s.leases.expired()
 	s.announce()
 }
 

@@ -30,21 +30,45 @@ const (
 type slot struct {
 	index    uint32
 	sequence uint64 // of the last change
+	home     chan *slot
 }
 
-// slotTable holds the free slots of a session.
-type slotTable struct{ free chan *slot }
+// slotTable holds the free slots of a session. Some are reserved for commits, which other
+// changes, of other clients even, may be waiting for: see recall.go.
+type slotTable struct{ free, reserved chan *slot }
+
+// reservedShare is the part of all slots that is reserved for commits.
+const reservedShare = 8
 
 func newSlotTable(n uint32) slotTable {
 	n = min(max(n, 1), maxSlots)
-	t := slotTable{free: make(chan *slot, n)}
+	t := slotTable{free: make(chan *slot, n), reserved: make(chan *slot, n)}
 	for i := range n {
-		t.free <- &slot{index: i}
+		home := t.free
+		if i < n/reservedShare {
+			home = t.reserved
+		}
+		home <- &slot{index: i, home: home}
 	}
 	return t
 }
 
-func (t slotTable) release(s *slot) { t.free <- s }
+func (t slotTable) release(s *slot) { s.home <- s }
+
+type commitKey struct{}
+
+// forCommit lets a change use the reserved slots.
+func forCommit(ctx context.Context) context.Context {
+	return context.WithValue(ctx, commitKey{}, true)
+}
+
+// mayUse gives the reserved slots to who may use them; nil: nobody else.
+func (t slotTable) mayUse(ctx context.Context) chan *slot {
+	if ctx.Value(commitKey{}) != nil {
+		return t.reserved
+	}
+	return nil
+}
 
 // takeSlot waits for a session and a free slot of it, and begins a change.
 func (s *sessions) takeSlot(ctx context.Context) (*session, *slot, error) {
@@ -55,6 +79,9 @@ func (s *sessions) takeSlot(ctx context.Context) (*session, *slot, error) {
 		}
 		select {
 		case sl := <-current.slots.free:
+			sl.sequence++
+			return current, sl, nil
+		case sl := <-current.slots.mayUse(ctx):
 			sl.sequence++
 			return current, sl, nil
 		case <-current.gone:

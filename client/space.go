@@ -49,6 +49,11 @@ func (f *File) checkRange(op string, off, n int64) error {
 }
 
 func (i *inode) allocate(ctx context.Context, cred Cred, off, n int64, keepSize bool) error {
+	release, _, err := i.c.exclusive(ctx, i.id, false)
+	if err != nil {
+		return err
+	}
+	defer release()
 	end := off + n
 	if err := i.beginSpace(ctx, "allocate"); err != nil {
 		return err
@@ -68,6 +73,11 @@ func (i *inode) allocate(ctx context.Context, cred Cred, off, n int64, keepSize 
 // others the master takes from the file; then all of it reads as zero at once with the
 // master's answer, and nothing of it is lost if a step before fails.
 func (i *inode) punch(ctx context.Context, cred Cred, off, end int64, keepSize bool) error {
+	release, _, err := i.c.exclusive(ctx, i.id, false)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := i.beginSpace(ctx, "punch"); err != nil {
 		return err
 	}
@@ -155,14 +165,17 @@ func (i *inode) fallocate(ctx context.Context, cred Cred, request *pb.FallocateR
 	}
 	defer i.committing.release()
 	request.Inode = uint64(i.id)
+	own := i.c.leases.changing(i.id)
 	reply, _, err := change(ctx, i.c, cred, "fallocate", inodeName(i.id), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		request.Caller = who
 		return i.c.master.Fallocate(ctx, request)
 	})
+	own.ended(reply.GetGrants(), err)
 	if err != nil {
 		return err
 	}
-	i.c.learnOwn(reply.Attr)
+	i.c.learnedOwn(own, reply.Grants, reply.Attr)
+	i.c.leases.outdated(i.id)
 	return nil
 }
 

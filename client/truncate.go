@@ -15,6 +15,13 @@ func (i *inode) truncate(ctx context.Context, cred Cred, set SetAttr) (Attr, err
 		return Attr{}, proto.E(proto.FileTooBig, "truncate", inodeName(i.id), "size over 2^63-1 bytes")
 	}
 	size := int64(*set.Size)
+	if size > 0 {
+		release, _, err := i.c.exclusive(ctx, i.id, false)
+		if err != nil {
+			return Attr{}, err
+		}
+		defer release()
+	}
 	if err := i.writing.acquire(ctx, "truncate"); err != nil {
 		return Attr{}, err
 	}
@@ -72,7 +79,7 @@ func (st *stream) cut(end int64) {
 
 // extendFrom zeroes the old tail if size is beyond the end, and waits for it.
 func (i *inode) extendFrom(ctx context.Context, size int64) error {
-	if err := i.refresh(ctx, i.c.CacheTTL()); err != nil {
+	if err := i.refresh(ctx); err != nil {
 		return err
 	}
 	i.mu.Lock()

@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
 )
@@ -16,7 +18,21 @@ const (
 
 // write takes p over into runs. It blocks while there is no memory for it. n <
 // len(p) comes with an error.
-func (i *inode) write(ctx context.Context, f *File, p []byte, off int64, appending bool) (n int, err error) {
+func (i *inode) write(ctx context.Context, f *File, p []byte, off int64, mapped bool) (n int, err error) {
+	release, held, err := i.c.exclusive(ctx, i.id, mapped)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	n, err = i.gatherAll(ctx, f, p, off, f.flags&unix.O_APPEND != 0 && !mapped)
+	if err == nil && !held {
+		err = i.flush(ctx, false)
+	}
+	return n, err
+}
+
+// gatherAll is write under the lease.
+func (i *inode) gatherAll(ctx context.Context, f *File, p []byte, off int64, appending bool) (n int, err error) {
 	if err := i.writing.acquire(ctx, "write"); err != nil {
 		return 0, err
 	}
@@ -36,7 +52,7 @@ func (i *inode) write(ctx context.Context, f *File, p []byte, off int64, appendi
 // beginWrite checks a write, finds its offset, and makes the gap before it zero.
 func (i *inode) beginWrite(ctx context.Context, f *File, p []byte, off int64, appending bool) (int64, error) {
 	if appending {
-		if err := i.refresh(ctx, i.c.CacheTTL()); err != nil {
+		if err := i.refresh(ctx); err != nil {
 			return 0, err
 		}
 	}

@@ -102,7 +102,7 @@ func (s *fileSystem) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.S
 	if err != nil {
 		return status(err)
 	}
-	out.SetTimeout(s.backend.CacheTTL())
+	out.SetTimeout(s.backend.AttrTTL(&attr))
 	out.Statx = fuse.Statx{
 		Mask:      unix.STATX_BASIC_STATS | unix.STATX_BTIME,
 		Blksize:   preferredIO,

@@ -13,8 +13,12 @@ import (
 type backend interface {
 	Root() proto.InodeID
 	CacheTTL() time.Duration
+	AttrTTL(attr *client.Attr) time.Duration
+	KeepsPages(ino proto.InodeID) bool
+	SetCaches(caches client.Caches)
 
 	Lookup(ctx context.Context, cred client.Cred, parent proto.InodeID, name string) (client.Attr, error)
+	Find(ctx context.Context, cred client.Cred, parent proto.InodeID, name string) (client.Attr, error)
 	GetAttr(ctx context.Context, ino proto.InodeID) (client.Attr, error)
 	SetAttr(ctx context.Context, cred client.Cred, ino proto.InodeID, set client.SetAttr) (client.Attr, error)
 	ReadDir(ctx context.Context, cred client.Cred, ino proto.InodeID, cookie uint64, attrs bool) (client.DirPage, error)

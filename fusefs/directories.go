@@ -57,7 +57,7 @@ func (s *fileSystem) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Sta
 
 // ReadDir implements fuse.RawFileSystem.
 func (s *fileSystem) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return s.readDir(cancel, in, false, func(e fuse.DirEntry, _ *client.Attr, _ time.Duration) bool {
+	return s.readDir(cancel, in, false, func(e fuse.DirEntry, _ *client.Attr, _, _ time.Duration) bool {
 		return out.AddDirEntry(e)
 	})
 }
@@ -66,18 +66,18 @@ func (s *fileSystem) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.
 // given has node 0: the kernel then looks it up when it needs to.
 func (s *fileSystem) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	sets := s.plain.sets.Load()
-	return s.readDir(cancel, in, true, func(e fuse.DirEntry, attr *client.Attr, ttl time.Duration) bool {
+	return s.readDir(cancel, in, true, func(e fuse.DirEntry, attr *client.Attr, entryTTL, attrTTL time.Duration) bool {
 		entry := out.AddDirLookupEntry(e)
 		if entry != nil && attr != nil {
-			s.fillEntry(entry, attr, ttl)
-			s.plain.note(sets, attr, s.now().Add(ttl))
+			s.fillEntryFor(entry, attr, entryTTL, attrTTL)
+			s.plain.note(sets, attr, s.now().Add(entryTTL))
 		}
 		return entry != nil
 	})
 }
 
 // addEntry puts an entry into an answer; it is false when there is no more room.
-type addEntry func(e fuse.DirEntry, attr *client.Attr, ttl time.Duration) bool
+type addEntry func(e fuse.DirEntry, attr *client.Attr, entryTTL, attrTTL time.Duration) bool
 
 // readDir hands out entries behind the offset until the answer is full or the
 // directory ends. It asks the client for more than one page only if the first
@@ -93,11 +93,12 @@ func (s *fileSystem) readDir(cancel <-chan struct{}, in *fuse.ReadIn, plus bool,
 	defer h.mu.Unlock()
 	offset := in.Offset
 	for sent := 0; ; {
+		before := h.fetched
 		rest, err := s.behind(ctx, h, offset, plus)
 		if err != nil {
 			return status(err)
 		}
-		n, full := s.send(h, rest, offset, plus, add)
+		n, full := s.send(h, rest, offset, h.fetched != before, add)
 		if sent += n; full || sent > 0 || h.page.End {
 			return fuse.OK
 		}
@@ -136,9 +137,11 @@ func (s *fileSystem) behind(ctx context.Context, h *dirHandle, offset uint64, pl
 }
 
 // fresh tells whether nothing was changed through this mount since the page was
-// asked for, and what others changed may still be cached.
+// asked for, and what others changed may still be cached; under leases, each entry
+// knows that.
 func (s *fileSystem) fresh(h *dirHandle) bool {
-	return h.changes == s.changes.Load() && s.now().Sub(h.fetched) < s.backend.CacheTTL()
+	ttl := s.backend.CacheTTL()
+	return h.changes == s.changes.Load() && (ttl == 0 || s.now().Sub(h.fetched) < ttl)
 }
 
 // after gives the entries of the page behind a cookie, which may be that of an
@@ -154,26 +157,45 @@ func (h *dirHandle) lastCookie() uint64 {
 
 // send puts entries into the answer, "." and ".." first when it begins with them.
 // It tells how many found room, and whether one did not.
-func (s *fileSystem) send(h *dirHandle, entries []client.DirEntry, offset uint64, plus bool, add addEntry) (sent int, full bool) {
+func (s *fileSystem) send(h *dirHandle, entries []client.DirEntry, offset uint64, afresh bool, add addEntry) (sent int, full bool) {
 	dots := [...]fuse.DirEntry{
 		{Name: ".", Ino: uint64(h.ino), Mode: fuse.S_IFDIR, Off: cookieDot},
 		{Name: "..", Ino: uint64(s.parent(h)), Mode: fuse.S_IFDIR, Off: cookieDotDot},
 	}
 	for i := min(offset, cookieDotDot); i < cookieDotDot; i++ {
-		if !add(dots[i], nil, 0) {
+		if !add(dots[i], nil, 0, 0) {
 			return sent, true
 		}
 		sent++
 	}
-	ttl := max(0, s.backend.CacheTTL()-s.now().Sub(h.fetched))
 	for i := range entries {
 		e := &entries[i]
-		if !add(fuse.DirEntry{Name: e.Name, Ino: uint64(e.Inode), Mode: e.Type, Off: e.Cookie}, e.Attr, ttl) {
+		attr, entryTTL, attrTTL := s.entryAttr(h, e, afresh)
+		if !add(fuse.DirEntry{Name: e.Name, Ino: uint64(e.Inode), Mode: e.Type, Off: e.Cookie}, attr, entryTTL, attrTTL) {
 			return sent, true
 		}
 		sent++
 	}
 	return sent, false
+}
+
+// entryAttr gives the attributes that an entry is answered with, and how long they and
+// the name may be kept. Those of a page that was not read for this request count only
+// while they may be kept.
+func (s *fileSystem) entryAttr(h *dirHandle, e *client.DirEntry, afresh bool) (attr *client.Attr, entryTTL, attrTTL time.Duration) {
+	if e.Attr == nil {
+		return nil, 0, 0
+	}
+	age := s.now().Sub(h.fetched)
+	if entryTTL = s.backend.CacheTTL(); entryTTL > 0 { // no leases
+		entryTTL = max(0, entryTTL-age)
+		return e.Attr, entryTTL, entryTTL
+	}
+	attrTTL = s.backend.AttrTTL(e.Attr)
+	if attrTTL == 0 && !afresh {
+		return nil, 0, 0
+	}
+	return e.Attr, 0, attrTTL
 }
 
 // parent is the inode of "..", which does not lead out of the mount.

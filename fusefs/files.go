@@ -83,7 +83,7 @@ func (s *fileSystem) created(ctx *call, f file, flags uint32, out *fuse.CreateOu
 	h := &fileHandle{file: f, flags: flags}
 	attr := f.Attr()
 	s.notePlain(ctx, &attr)
-	s.fillEntry(&out.EntryOut, &attr, s.backend.CacheTTL())
+	s.fillEntry(&out.EntryOut, &attr)
 	s.fillOpen(&out.OpenOut, h)
 }
 
@@ -114,7 +114,9 @@ func (s *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (
 	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
+	s.writing.wait(ctx, in.NodeId, in.Offset, in.Size)
 	n, err := h.file.ReadAtContext(ctx, buf[:in.Size], int64(in.Offset))
+	s.keepPages(in.NodeId, h)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, status(err)
 	}
@@ -129,6 +131,7 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
+	defer s.writing.begin(in.NodeId, in.Offset, len(data))()
 	if err := s.killPrivileges(ctx, h, &in.Caller, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {
 		return 0, status(err)
 	}
@@ -141,6 +144,7 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 	}
 	n, err := write(ctx, data, int64(off))
 	s.changes.Add(1)
+	s.keepPages(in.NodeId, h)
 	if err == nil && in.Flags&unix.O_DSYNC&^h.flags != 0 {
 		err = h.file.Sync(ctx) // RWF_DSYNC, RWF_SYNC: the file itself was opened without
 	}
@@ -151,6 +155,14 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 		s.notifier.drop(in.NodeId) // the kernel takes the bytes to be at its offset
 	}
 	return uint32(n), fuse.OK
+}
+
+// keepPages has the kernel forget the pages that it is about to be answered with, if
+// they are another client's to change already.
+func (s *fileSystem) keepPages(node uint64, h *fileHandle) {
+	if h.flags&unix.O_DIRECT == 0 && !s.backend.KeepsPages(s.inode(node)) {
+		s.notifier.drop(node)
+	}
 }
 
 // Flush implements fuse.RawFileSystem: it is what close waits for.

@@ -32,7 +32,9 @@ type fileSystem struct {
 	files  handleTable[*fileHandle]
 	dirs   handleTable[*dirHandle]
 	told   toldTable
-	plain  plainTable
+
+	writing writing // WRITEs under way
+	plain   plainTable
 
 	unlocks releasing
 
@@ -69,6 +71,7 @@ func (s *fileSystem) Init(server *fuse.Server) { s.attach(server) }
 func (s *fileSystem) attach(k kernel) {
 	s.kernel = k
 	s.notifier = newNotifier(k)
+	s.backend.SetCaches(caches{s})
 }
 
 // OnUnmount implements fuse.RawFileSystem.
@@ -100,16 +103,21 @@ func status(err error) fuse.Status {
 }
 
 // fillEntry answers a request that found or made an inode.
-func (s *fileSystem) fillEntry(out *fuse.EntryOut, attr *client.Attr, ttl time.Duration) {
+func (s *fileSystem) fillEntry(out *fuse.EntryOut, attr *client.Attr) {
+	s.fillEntryFor(out, attr, s.backend.CacheTTL(), s.backend.AttrTTL(attr))
+}
+
+// fillEntryFor is fillEntry where how long the kernel may keep things is known.
+func (s *fileSystem) fillEntryFor(out *fuse.EntryOut, attr *client.Attr, entryTTL, attrTTL time.Duration) {
 	out.NodeId = s.node(attr.Inode)
 	out.Generation = s.generation(attr.Inode)
-	out.SetEntryTimeout(ttl)
-	out.SetAttrTimeout(ttl)
+	out.SetEntryTimeout(entryTTL)
+	out.SetAttrTimeout(attrTTL)
 	s.fillAttr(&out.Attr, attr)
 }
 
 func (s *fileSystem) fillAttrOut(out *fuse.AttrOut, attr *client.Attr) {
-	out.SetTimeout(s.backend.CacheTTL())
+	out.SetTimeout(s.backend.AttrTTL(attr))
 	s.fillAttr(&out.Attr, attr)
 }
 
@@ -134,7 +142,7 @@ func (s *fileSystem) newEntry(out *fuse.EntryOut, attr *client.Attr, err error) 
 		return status(err)
 	}
 	s.changes.Add(1)
-	s.fillEntry(out, attr, s.backend.CacheTTL())
+	s.fillEntry(out, attr)
 	return fuse.OK
 }
 

@@ -64,6 +64,12 @@ func newMemory() *memory {
 func (m *memory) Root() proto.InodeID     { return m.root }
 func (m *memory) CacheTTL() time.Duration { return m.ttl }
 
+func (m *memory) AttrTTL(*client.Attr) time.Duration { return m.ttl }
+
+func (m *memory) KeepsPages(proto.InodeID) bool { return true }
+
+func (m *memory) SetCaches(client.Caches) {}
+
 func (m *memory) SetAtime(client.Atime) {}
 
 func (m *memory) Sync(ctx context.Context) error {
@@ -92,6 +98,10 @@ func (m *memory) touch(n *memInode) {
 	n.attr.Change++
 	n.attr.Mtime = time.Now()
 	n.attr.Ctime = n.attr.Mtime
+}
+
+func (m *memory) Find(ctx context.Context, cred client.Cred, parent proto.InodeID, name string) (client.Attr, error) {
+	return m.Lookup(ctx, cred, parent, name)
 }
 
 func (m *memory) Lookup(ctx context.Context, cred client.Cred, parent proto.InodeID, name string) (client.Attr, error) {

@@ -9,8 +9,8 @@ import (
 
 const maxName = proto.MaxName
 
-// Lookup implements fuse.RawFileSystem. That a name is absent is not cached: a
-// file made on another mount is there at once.
+// Lookup implements fuse.RawFileSystem. That a name is absent the kernel does not
+// cache: a file made on another mount is there at once.
 func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	ctx := s.begin(cancel, in)
 	defer ctx.end()
@@ -22,12 +22,12 @@ func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name stri
 	case "..":
 		attr, err = s.parentOf(ctx, s.inode(in.NodeId))
 	default:
-		attr, err = s.backend.Lookup(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name)
+		attr, err = s.backend.Find(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name)
 	}
 	if err != nil {
 		return status(err)
 	}
-	s.fillEntry(out, &attr, s.backend.CacheTTL())
+	s.fillEntry(out, &attr)
 	s.notePlain(ctx, &attr)
 	return fuse.OK
 }

@@ -20,6 +20,7 @@ type Options struct {
 	NoDev       bool // refuse device files; likewise
 	AllowOther  bool // open to all users, when not mounted by root
 	LocalLocks  bool // locks are valid within this mount alone: faster, and other mounts see none
+	NoLeases    bool // caches are kept for 1 s, data from close to open; for who dials, Mount does not look at it
 	Debug       bool // log each request, at level debug
 
 	// Description is what the extended attribute DescriptionXattr of the mount's
@@ -86,6 +87,7 @@ var wordOptions = map[string]func(*Options){
 	"nodev": func(o *Options) { o.NoDev = true }, "dev": func(o *Options) { o.NoDev = false },
 	"allow_other":         func(o *Options) { o.AllowOther = true },
 	"local_locks":         func(o *Options) { o.LocalLocks = true },
+	"no-leases":           func(o *Options) { o.NoLeases = true },
 	"default_permissions": func(o *Options) {}, // is always so
 	"debug":               func(o *Options) { o.Debug = true },
 	// What mount(8) lets users mount is not trusted.

@@ -17,7 +17,8 @@ const plainSlots = 1 << 14
 // the first write, costs nothing where there are none.
 //
 // What is remembered is as old as the attributes that the kernel caches, and never
-// older than an extended attribute that was set through this mount.
+// older than an extended attribute that was set through this mount. Under leases nothing
+// is remembered here: the client knows.
 type plainTable struct {
 	sets  atomic.Uint64 // of extended attributes through this mount
 	slots [plainSlots]atomic.Pointer[plainInode]

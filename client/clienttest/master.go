@@ -29,6 +29,7 @@ type Options struct {
 	Replicas       int           // default 3
 	MinReplicas    int           // default 2
 	SessionTimeout time.Duration // told to clients; default 2 s. Sessions end only by Expire
+	LeaseTime      time.Duration // default 0: no leases are granted
 	Slots          uint32        // default 64
 	Free           uint64        // bytes there is room for; default 1 TiB
 	Logger         *slog.Logger
@@ -61,6 +62,9 @@ type Cluster struct {
 	alive    int // keepalives so far
 	mute     bool
 	silent   map[*Node]bool // not heard of: locations lack its address
+	leases   map[uint64]holdings
+	claims   map[uint64]int // on inodes, of calls under way
+	returned *sync.Cond     // leases were given back
 }
 
 // Hook is called for each unary call of the master, before it is carried out
@@ -74,6 +78,10 @@ type session struct {
 	opens   map[uint64]uint32
 	gone    chan struct{}
 	claims  int // Hellos that resumed it
+	leases  bool
+	recalls uint64                // sent
+	owed    map[uint64]*pb.Recall // that were not answered, by number
+	events  chan *pb.SessionEvent // to be sent
 }
 
 type answer struct {
@@ -112,7 +120,9 @@ func New(t testing.TB, opts Options) *Cluster {
 		opts: opts, net: newNetwork(), id: proto.ClusterID(uuid.New()),
 		counts: map[string]int{}, last: map[string]protobuf.Message{},
 		silent: map[*Node]bool{}, sessions: map[uint64]*session{}, inodes: map[uint64]*inode{}, chunks: map[uint64]*chunk{},
+		leases: map[uint64]holdings{}, claims: map[uint64]int{},
 	}
+	c.returned = sync.NewCond(&c.mu)
 	c.inodes[uint64(proto.RootInode)] = newInode(uint64(proto.RootInode), 0o40777)
 	c.nextID = uint64(proto.RootInode)
 	for i := range opts.Nodes {
@@ -149,6 +159,9 @@ func (c *Cluster) Start() {
 	c.epoch++
 	for _, s := range c.sessions {
 		clear(s.opens)
+		clear(s.owed)
+		s.recalls = 0
+		c.forgetLeases(s)
 	}
 	c.mu.Unlock()
 	server := grpc.NewServer(grpc.UnaryInterceptor(c.intercept), grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
@@ -221,7 +234,7 @@ func (c *Cluster) KeepAlives() int {
 	return c.alive
 }
 
-// Mute makes the master leave keepalives unanswered.
+// Mute makes the master leave keepalives unanswered for the time being.
 func (c *Cluster) Mute(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -243,6 +256,7 @@ func (c *Cluster) Expire() {
 	defer c.mu.Unlock()
 	c.dropAssigned()
 	for id, s := range c.sessions {
+		c.forgetLeases(s)
 		close(s.gone)
 		delete(c.sessions, id)
 	}
@@ -311,9 +325,17 @@ func (c *Cluster) once(ctx context.Context, method string, req any, handle grpc.
 			return nil, proto.Malformed
 		}
 	}
+	release, err := c.claim(ctx, s, req)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	c.counts[method]++
 	c.last[method] = req.(protobuf.Message)
 	reply, err := handle(context.WithValue(ctx, sessionKey{}, s), req)
+	if err == nil {
+		c.grant(s, req, reply)
+	}
 	if caller.Sequence > 0 {
 		s.answers[caller.Slot] = &answer{caller.Sequence, reply, err}
 	}
@@ -344,10 +366,12 @@ func (c *Cluster) Session(stream pb.Master_SessionServer) error {
 		Session: s.id, Cluster: c.id.String(), Epoch: epoch, TimeoutMs: uint32(c.opts.SessionTimeout.Milliseconds()),
 		Slots: c.opts.Slots, ChunkSize: c.opts.ChunkSize, Replicas: uint32(c.opts.Replicas),
 		MinReplicas: uint32(c.opts.MinReplicas), Root: uint64(proto.RootInode),
+		LeaseMs: uint32(c.opts.LeaseTime.Milliseconds()),
 	}
 	if err := stream.Send(&pb.SessionEvent{Event: &pb.SessionEvent_Welcome{Welcome: welcome}}); err != nil {
 		return err
 	}
+	c.askAgain(s)
 	return c.keepAlive(stream, s)
 }
 
@@ -362,7 +386,10 @@ func (c *Cluster) hello(h *pb.Hello) (*session, error) {
 	defer c.mu.Unlock()
 	if h.Resume == 0 {
 		c.nextID++
-		s := &session{id: c.nextID, answers: map[uint32]*answer{}, opens: map[uint64]uint32{}, gone: make(chan struct{})}
+		s := &session{
+			id: c.nextID, answers: map[uint32]*answer{}, opens: map[uint64]uint32{}, gone: make(chan struct{}),
+			leases: h.Leases, owed: map[uint64]*pb.Recall{}, events: make(chan *pb.SessionEvent, 4096),
+		}
 		c.sessions[s.id] = s
 		return s, nil
 	}
@@ -374,6 +401,14 @@ func (c *Cluster) hello(h *pb.Hello) (*session, error) {
 	clear(s.opens)
 	for _, o := range h.Open {
 		s.opens[o.Inode] = o.Count
+	}
+	for _, ino := range h.Exclusive {
+		if c.leases[ino] == nil {
+			c.leases[ino] = holdings{}
+		}
+		if c.leases[ino][s] == nil {
+			c.leases[ino][s] = &holding{pb.LeaseMode_LEASE_EXCLUSIVE, pb.LeaseMode_LEASE_EXCLUSIVE}
+		}
 	}
 	return s, nil
 }
@@ -395,11 +430,17 @@ func (c *Cluster) keepAlive(stream pb.Master_SessionServer, s *session) error {
 			}
 		}
 	}()
+	unanswered := 0
 	for {
 		select {
 		case request := <-requests:
+			if r := request.GetReturned(); r != nil {
+				c.giveBack(s, r)
+				continue
+			}
 			if request.GetKeepAlive().GetGoodbye() {
 				c.mu.Lock()
+				c.forgetLeases(s)
 				delete(c.sessions, s.id)
 				c.mu.Unlock()
 				return nil
@@ -408,10 +449,16 @@ func (c *Cluster) keepAlive(stream pb.Master_SessionServer, s *session) error {
 			c.alive++
 			mute := c.mute
 			c.mu.Unlock()
-			if mute {
+			if unanswered++; mute {
 				continue
 			}
-			if err := stream.Send(&pb.SessionEvent{Event: &pb.SessionEvent_Alive{Alive: &pb.Alive{}}}); err != nil {
+			for ; unanswered > 0; unanswered-- {
+				if err := stream.Send(&pb.SessionEvent{Event: &pb.SessionEvent_Alive{Alive: &pb.Alive{}}}); err != nil {
+					return err
+				}
+			}
+		case event := <-s.events:
+			if err := stream.Send(event); err != nil {
 				return err
 			}
 		case err := <-broken:

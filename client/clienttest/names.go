@@ -102,6 +102,9 @@ func (c *Cluster) make(parent uint64, name []byte, mode uint32, who *pb.Caller) 
 
 func (c *Cluster) Lookup(_ context.Context, r *pb.LookupRequest) (*pb.AttrReply, error) {
 	i, err := c.entry(r.Parent, r.Name)
+	if err == proto.NotFound && r.Absent {
+		return &pb.AttrReply{}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +222,7 @@ func (c *Cluster) Link(_ context.Context, r *pb.LinkRequest) (*pb.AttrReply, err
 		return nil, proto.Exists
 	}
 	dir.entries[string(r.Name)] = r.Inode
+	dir.touch()
 	i.attr.Nlink++
 	i.touch()
 	return i.reply(), nil
@@ -243,6 +247,7 @@ func (c *Cluster) Unlink(_ context.Context, r *pb.UnlinkRequest) (*pb.UnlinkRepl
 		return nil, proto.IsDir
 	}
 	delete(c.inodes[r.Parent].entries, string(r.Name))
+	c.inodes[r.Parent].touch()
 	i.attr.Nlink--
 	i.touch()
 	c.reap(i)
@@ -273,6 +278,7 @@ func (c *Cluster) Rmdir(_ context.Context, r *pb.UnlinkRequest) (*pb.UnlinkReply
 		return nil, proto.NotEmpty
 	}
 	delete(c.inodes[r.Parent].entries, string(r.Name))
+	c.inodes[r.Parent].touch()
 	delete(c.inodes, i.attr.Inode)
 	return &pb.UnlinkReply{Inode: i.attr.Inode}, nil
 }
@@ -287,6 +293,10 @@ func (c *Cluster) Rename(_ context.Context, r *pb.RenameRequest) (*pb.RenameRepl
 		return nil, err
 	}
 	delete(c.inodes[r.Parent].entries, string(r.Name))
+	c.inodes[r.Parent].touch()
+	if to != c.inodes[r.Parent] {
+		to.touch()
+	}
 	to.entries[string(r.NewName)] = i.attr.Inode
 	i.touch()
 	return &pb.RenameReply{Inode: i.attr.Inode}, nil

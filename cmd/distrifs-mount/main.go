@@ -37,7 +37,7 @@ End the mount by umount MOUNTPOINT (fusermount3 -u MOUNTPOINT), SIGTERM or
 SIGINT: what was written is then saved first.
 
 Options for -o: ro, rw, noexec, exec, nosuid, suid, nodev, dev, relatime (which is
-usual), noatime, strictatime, allow_other, default_permissions, local_locks,
+usual), noatime, strictatime, allow_other, default_permissions, local_locks, no-leases,
 fsname=NAME, subtype=NAME, debug, soft, hard, and the flags below as NAME=VALUE, for example
 io-timeout=5m. Those for mount(8) alone (_netdev, nofail, x-...) are ignored, any
 other is refused. With local_locks, locks of files are valid within this mount alone. Permissions are always checked. A mount made by root is open to
@@ -128,7 +128,10 @@ func (s *settings) dial(ctx context.Context, p plan, log *slog.Logger) (*client.
 		ReadAhead:   int64(*s.readAhead),
 		WriteBuffer: int64(*s.writeBuffer),
 		KeepSetIDs:  true, // the kernel says which writes take them away
+		NoLeases:    p.options.NoLeases,
 		Logger:      log,
+
+		PermissionsChecked: true, // by the kernel
 	})
 }
 

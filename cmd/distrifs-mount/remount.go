@@ -47,7 +47,7 @@ func (m *mountCall) overlay(running fusefs.Options, source string) (fusefs.Optio
 		return fusefs.Options{}, err
 	}
 	before := s.values()
-	wanted := fusefs.Options{FSName: running.FSName, Subtype: running.Subtype, Debug: started.Debug, LocalLocks: started.LocalLocks}
+	wanted := fusefs.Options{FSName: running.FSName, Subtype: running.Subtype, Debug: started.Debug, LocalLocks: started.LocalLocks, NoLeases: started.NoLeases}
 	for _, list := range *m.options {
 		err := wanted.Parse(list, func(name, value string) (bool, error) {
 			if ofSuperblock(name) {
@@ -71,6 +71,8 @@ func (m *mountCall) overlay(running fusefs.Options, source string) (fusefs.Optio
 		return fusefs.Options{}, fixed("subtype", running.Subtype)
 	case wanted.Debug != started.Debug:
 		return fusefs.Options{}, fixed("debug", "off")
+	case wanted.NoLeases != started.NoLeases:
+		return fusefs.Options{}, fixed("no-leases", "off")
 	case wanted.LocalLocks != started.LocalLocks:
 		return fusefs.Options{}, fixed("local_locks", "off")
 	case source != mounted && source != running.FSName && source != "none":

@@ -97,6 +97,9 @@ func (s *settings) describe(source string, opts *fusefs.Options) string {
 	if opts.LocalLocks {
 		list = append(list, "local_locks")
 	}
+	if opts.NoLeases {
+		list = append(list, "no-leases")
+	}
 	s.mountOptions(func(f *pflag.Flag) {
 		value := f.Value.String()
 		switch {

@@ -1,0 +1,305 @@
+package client
+
+import (
+	"container/list"
+	"sync"
+	"time"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// Leases, the holder's side. A lease on an inode makes right what is cached of it, here
+// and in the kernel: attributes, names and absent names of a directory, target, chunks
+// and data; an exclusive one, unwritten data too. Leases come with answers of the master
+// (Grants) or are acquired (acquire.go), last while the master answers KeepAlives
+// (validity.go), and go when they are recalled (recall.go).
+//
+// An answer may be overtaken by a recall, by a change of this client, or by an answer
+// that is newer. So it is cached only if
+//
+//   - the lease that it rests upon was granted with it: none that came with it counts
+//     if a recall of its inode with a higher number was seen;
+//   - the call began after the last change of the inode by this client whose outcome in
+//     attributes is not known;
+//   - nothing newer is known, by Attr.Change.
+
+const (
+	maxLeases     = 1 << 16 // held by a client; the least recently used is given back first
+	maxNames      = 1 << 18 // remembered in all directories
+	maxRecalls    = 1 << 14 // inodes whose last recall is remembered
+	distrustTime  = 15 * time.Second
+	maxDistrusted = 1 << 12
+)
+
+// Caches are what somebody above the client, the kernel, keeps of what it was told
+// under leases. Neither method may call the client back.
+type Caches interface {
+	// DropAttrs has attributes forgotten. It may wait for reads of an inode that is
+	// being let go of, for nothing else.
+	DropAttrs(ino proto.InodeID)
+	// DropPages has the data of a file forgotten, and attributes. It may wait for reads
+	// and writes of the file, and has mapped pages written back.
+	DropPages(ino proto.InodeID)
+}
+
+type noCaches struct{}
+
+func (noCaches) DropAttrs(proto.InodeID) {}
+func (noCaches) DropPages(proto.InodeID) {}
+
+// leases is the table of leases that a client holds. Its mutex is a leaf.
+type leases struct {
+	mu      sync.Mutex
+	changed *sync.Cond // a pin, a wait, a recall or the validity has changed
+
+	wanted    bool          // Options.NoLeases is not set
+	duration  time.Duration // Welcome.lease_ms; 0: the master grants none
+	until     time.Time     // the end of the validity
+	suspended bool          // from a Hello that resumes until it is answered
+	claimed   map[proto.InodeID]bool
+	epoch     uint64
+
+	clock      uint64 // counts changes by this client and new leases, to tell which calls began before
+	oldest     uint64 // of clock: answers to calls that began before grant nothing
+	held       map[proto.InodeID]*lease
+	used       list.List // of *lease, most recently used first
+	names      int       // in all directories
+	recalls    recallLog
+	distrusted map[proto.InodeID]time.Time // nothing is cached of these for a while
+	acquiring  map[proto.InodeID]*acquisition
+
+	caches   Caches
+	untold   []proto.InodeID // whose attributes the kernel is to forget
+	returned []*pb.Returned  // to be sent
+	send     func()          // has returned sent
+}
+
+// lease is one lease. Guarded by leases.mu.
+type lease struct {
+	ino  proto.InodeID
+	mode pb.LeaseMode
+	elem *list.Element
+
+	grants  *pb.Grants // that it came with last
+	since   uint64     // clock: answers to calls that began before are not cached
+	granted uint64     // clock when it was new
+
+	recall *recall // under way; nil: none
+	pins   int     // writers under way
+
+	attr    Attr
+	hasAttr bool
+	loose   bool      // of a directory: attr is right but for size, links, times and change
+	names   *dirNames // of a directory
+	listing listing   // of them, under way
+	target  *string   // of a symlink
+	lacking []string  // extended attributes that it has not
+
+	told   bool      // the kernel may have attributes
+	toldAt time.Time // last
+}
+
+func newLeases(wanted bool) *leases {
+	l := &leases{
+		wanted: wanted, held: map[proto.InodeID]*lease{}, distrusted: map[proto.InodeID]time.Time{},
+		acquiring: map[proto.InodeID]*acquisition{}, caches: noCaches{}, send: func() {},
+	}
+	l.changed = sync.NewCond(&l.mu)
+	return l
+}
+
+// enabled tells whether leases rule; otherwise attributes are believed for cacheTTL, and
+// data goes from close to open.
+func (l *leases) enabled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.enabledLocked()
+}
+
+func (l *leases) enabledLocked() bool { return l.wanted && l.duration > 0 }
+
+// begin is called before a call whose answer may be cached.
+func (l *leases) begin() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.clock
+}
+
+// usable finds a lease that what is cached under it may be used; l.mu is held.
+func (l *leases) usable(ino proto.InodeID) *lease {
+	h := l.held[ino]
+	if h == nil || !l.validFor(h) {
+		return nil
+	}
+	l.used.MoveToFront(h.elem)
+	return h
+}
+
+// admit takes in the grants of an answer. began is when the call began.
+func (l *leases) admit(began uint64, g *pb.Grants) {
+	if g == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admitLocked(began, g)
+}
+
+func (l *leases) admitLocked(began uint64, g *pb.Grants) {
+	if !l.enabledLocked() || began < l.oldest {
+		return
+	}
+	for _, ino := range g.Shared {
+		l.grant(began, proto.InodeID(ino), pb.LeaseMode_LEASE_SHARED, g)
+	}
+	for _, ino := range g.Exclusive {
+		l.grant(began, proto.InodeID(ino), pb.LeaseMode_LEASE_EXCLUSIVE, g)
+	}
+	l.shrink()
+	l.changed.Broadcast()
+}
+
+func (l *leases) grant(began uint64, ino proto.InodeID, mode pb.LeaseMode, g *pb.Grants) {
+	if l.recalls.voids(ino, g.Recalls) || l.isDistrusted(ino) {
+		return
+	}
+	h := l.held[ino]
+	if h == nil {
+		l.clock++
+		h = &lease{ino: ino, since: began, granted: l.clock}
+		h.elem = l.used.PushFront(h)
+		l.held[ino] = h
+	}
+	if h.recall != nil {
+		return
+	}
+	h.mode = max(h.mode, mode)
+	h.grants = g
+	if a := l.acquiring[ino]; a != nil && a.got == nil && h.writes() {
+		a.got = h
+		h.pins++
+	}
+}
+
+// isDistrusted tells whether nothing is to be cached of an inode for now; l.mu is held.
+func (l *leases) isDistrusted(ino proto.InodeID) bool {
+	until, ok := l.distrusted[ino]
+	if ok && time.Now().After(until) {
+		delete(l.distrusted, ino)
+		ok = false
+	}
+	return ok
+}
+
+// distrust gives up what is cached of inodes, and caches nothing of them for a while:
+// whether a change of theirs will be carried out is not known.
+func (l *leases) distrust(inodes ...proto.InodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ino := range inodes {
+		l.distrustLocked(ino)
+		if h := l.held[ino]; h != nil {
+			l.unlearn(h)
+		}
+	}
+}
+
+func (l *leases) distrustLocked(ino proto.InodeID) {
+	if len(l.distrusted) >= maxDistrusted {
+		now := time.Now()
+		for other, until := range l.distrusted {
+			if now.After(until) {
+				delete(l.distrusted, other)
+			}
+		}
+	}
+	l.distrusted[ino] = time.Now().Add(distrustTime)
+}
+
+// unlearn forgets all that is cached under a lease; l.mu is held.
+func (l *leases) unlearn(h *lease) {
+	h.hasAttr, h.loose, h.target, h.lacking = false, false, nil, nil
+	l.dropNames(h)
+	l.clock++
+	h.since = l.clock
+}
+
+// remove takes a lease out of the table; l.mu is held.
+func (l *leases) remove(h *lease) {
+	l.unlearn(h)
+	l.used.Remove(h.elem)
+	delete(l.held, h.ino)
+}
+
+// shrink gives leases back while there are too many, those that were not used for the
+// longest time first; l.mu is held.
+func (l *leases) shrink() {
+	for e := l.used.Back(); e != nil && (len(l.held) > maxLeases || l.names > maxNames); {
+		h := e.Value.(*lease)
+		e = e.Prev()
+		if h.recall != nil || h.pins > 0 || h.mode != pb.LeaseMode_LEASE_SHARED {
+			continue
+		}
+		if len(l.held) <= maxLeases && h.names == nil {
+			continue
+		}
+		l.untell(h)
+		l.remove(h)
+		l.distrustLocked(h.ino) // an answer on its way may be from before the return
+		l.giveBack(0, pb.LeaseMode_LEASE_NONE, h.ino)
+	}
+}
+
+// giveBack has a Returned sent; l.mu is held.
+func (l *leases) giveBack(number uint64, keep pb.LeaseMode, inodes ...proto.InodeID) {
+	r := &pb.Returned{Number: number, Keep: keep}
+	for _, ino := range inodes {
+		r.Inodes = append(r.Inodes, uint64(ino))
+	}
+	l.returned = append(l.returned, r)
+	l.send()
+}
+
+// takeReturned empties the queue of what is to be sent.
+func (l *leases) takeReturned() []*pb.Returned {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.returned
+	l.returned = nil
+	return list
+}
+
+// recallLog remembers the number of the last recall of inodes, those of the last
+// recalls at least.
+type recallLog struct {
+	last  map[proto.InodeID]uint64
+	order []recalled // oldest first
+	floor uint64     // the highest number that was forgotten
+}
+
+type recalled struct {
+	ino    proto.InodeID
+	number uint64
+}
+
+func (r *recallLog) note(ino proto.InodeID, number uint64) {
+	if r.last == nil {
+		r.last = map[proto.InodeID]uint64{}
+	}
+	r.last[ino] = max(r.last[ino], number)
+	r.order = append(r.order, recalled{ino, number})
+	if len(r.order) > maxRecalls {
+		oldest := r.order[0]
+		r.order = r.order[1:]
+		r.floor = max(r.floor, oldest.number)
+		if r.last[oldest.ino] == oldest.number {
+			delete(r.last, oldest.ino)
+		}
+	}
+}
+
+// voids tells whether an inode was, or may have been, recalled after so many recalls.
+func (r *recallLog) voids(ino proto.InodeID, recalls uint64) bool {
+	return recalls < r.floor || recalls < r.last[ino]
+}

@@ -1,0 +1,194 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// Recalls. The master wants a lease back, because another client is about to do what it
+// excludes. The kernel forgets what it was told; writers under way end; what is unwritten
+// is written and committed; then the master is answered.
+//
+// Nothing that the kernel asks for waits for a recall while it needs no more than what is
+// held: reads are answered from what is known until the lease is gone, and so are writes
+// of pages that the recall has the kernel write back. Other writers wait, and hold locks
+// on pages meanwhile; so as soon as there is one, the recall does not wait for pages any
+// more. Then the kernel forgets them a little later, when the writer has gone on; until
+// then it asks for attributes before it reads them, and sees that they have changed.
+
+const (
+	maxCarriedOut = 64 // recalls at a time
+	// settleTime is how long an answer may take from its handler to the kernel. The
+	// kernel ignores attributes that were on their way to it when it was told to forget
+	// those of an inode it knows. One that it does not know yet it would take in.
+	settleTime = 2 * time.Millisecond
+)
+
+// recall is one being carried out. Guarded by leases.mu.
+type recall struct {
+	number  uint64
+	keep    pb.LeaseMode
+	sealed  bool // what is written now is not committed by it any more
+	lost    bool // the lease is gone: there is nobody to answer
+	waiting int  // writers
+}
+
+// recalled takes a message of the master in. carryOut is called, in a goroutine of its
+// own, for each inode that cannot be answered for at once.
+func (l *leases) recalled(r *pb.Recall, carryOut func(*lease)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var at []proto.InodeID
+	for _, id := range r.Inodes {
+		ino := proto.InodeID(id)
+		l.recalls.note(ino, r.Number)
+		h := l.held[ino]
+		switch {
+		case h == nil || h.mode <= r.Keep && h.recall == nil:
+			at = append(at, ino)
+		case h.recall != nil: // asked for once more, or for more
+			h.recall.number = r.Number
+			h.recall.keep = min(h.recall.keep, r.Keep)
+		default:
+			h.recall = &recall{number: r.Number, keep: r.Keep}
+			carryOut(h)
+		}
+	}
+	if len(at) > 0 {
+		l.giveBack(r.Number, r.Keep, at...)
+	}
+	l.changed.Broadcast()
+}
+
+// recalled is called with a message of the master.
+func (c *Client) recalled(r *pb.Recall) {
+	c.leases.recalled(r, func(h *lease) { c.workers.Go(func() { c.carryOut(h) }) })
+}
+
+// carryOut does what a recall asks for, and answers it.
+func (c *Client) carryOut(h *lease) {
+	select {
+	case c.recalls <- struct{}{}:
+		defer func() { <-c.recalls }()
+	case <-c.background.Done():
+		return
+	}
+	l := c.leases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		keep := h.recall.keep
+		if keep == pb.LeaseMode_LEASE_NONE {
+			l.forgetAbove(h)
+		}
+		for h.pins > 0 {
+			l.changed.Wait()
+		}
+		if h.mode == pb.LeaseMode_LEASE_EXCLUSIVE && !h.recall.lost {
+			h.recall.sealed = true
+			l.mu.Unlock()
+			c.writeBack(h.ino)
+			l.mu.Lock()
+		}
+		if h.recall.keep == keep || c.background.Err() != nil {
+			break // and was not asked for more meanwhile
+		}
+	}
+	if keep := h.recall.keep; keep == pb.LeaseMode_LEASE_NONE || h.recall.lost {
+		l.mu.Unlock()
+		c.forgetPlaces(h.ino)
+		l.mu.Lock()
+		l.remove(h)
+		l.endRecall(h)
+	} else {
+		h.mode = keep
+		l.endRecall(h)
+	}
+}
+
+// forgetAbove has the kernel forget an inode; l.mu is held, and let go meanwhile.
+func (l *leases) forgetAbove(h *lease) {
+	told, toldAt, caches := h.told, h.toldAt, l.caches
+	pages := !h.hasAttr || h.attr.isRegular()
+	h.told = false
+	l.mu.Unlock()
+	caches.DropAttrs(h.ino)
+	if left := settleTime - time.Since(toldAt); told && left > 0 {
+		time.Sleep(left)
+		caches.DropAttrs(h.ino)
+	}
+	dropped := !pages
+	if pages {
+		go func() {
+			caches.DropPages(h.ino)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			dropped = true
+			l.changed.Broadcast()
+		}()
+	}
+	l.mu.Lock()
+	for !dropped && h.recall.waiting == 0 && l.acquiring[h.ino] == nil {
+		l.changed.Wait()
+	}
+}
+
+// writeBack brings what is unwritten of a file to its chunkservers and the master.
+// Failures stick to the open files (L10).
+func (c *Client) writeBack(ino proto.InodeID) {
+	i := c.holdIfOpen(ino)
+	if i == nil {
+		return
+	}
+	defer c.giveBack(i)
+	for delay := retryMin; ; delay = min(2*delay, retryMax) {
+		err := i.flush(c.background, false)
+		i.mu.Lock()
+		done := i.lost != nil || !i.unfinished(false)
+		i.mu.Unlock()
+		if done || wait(c.background, delay) != nil {
+			return
+		}
+		c.opts.Logger.Warn("write back for another client: trying on", "inode", uint64(ino), "error", err)
+	}
+}
+
+// forgetPlaces forgets where the chunks of a file are: others may take them from it.
+func (c *Client) forgetPlaces(ino proto.InodeID) {
+	c.locations.dropFrom(ino, 0)
+	i := c.holdIfOpen(ino)
+	if i == nil {
+		return
+	}
+	defer c.giveBack(i)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, st := range i.streams {
+		i.durable = false // so a sync finds again what was written here
+		st.uproot()
+	}
+}
+
+// endRecall answers a recall, and wakes who waited for it; l.mu is held.
+func (l *leases) endRecall(h *lease) {
+	r := h.recall
+	h.recall = nil
+	if !r.lost {
+		l.giveBack(r.number, r.keep, h.ino)
+	}
+	l.changed.Broadcast()
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
