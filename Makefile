@@ -21,7 +21,7 @@ down: build
 
 test:
 	test/deps test
-	$(GO) test -race -timeout 20m ./...
+	GO=$(GO) test/run
 
 # The parts print lines for benchstat; the whole cluster prints one table.
 bench:

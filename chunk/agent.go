@@ -69,15 +69,14 @@ func (a *agent) run(ctx context.Context) error {
 	nodes := pb.NewDataNodesClient(conn)
 	delay := minBackoff
 	for {
-		began := time.Now()
-		err := a.session(ctx, nodes)
+		registered, err := a.session(ctx, nodes)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if errors.Is(err, proto.WrongCluster) && !a.joined {
 			return err
 		}
-		if time.Since(began) > maxBackoff { // it had worked
+		if registered { // who answers is not overrun: a master that was restarted gets its chunkservers back soon
 			delay = minBackoff
 		}
 		a.log.Warn("no session with the master: trying again", "master", a.master, "in", delay, "error", err)
@@ -99,15 +98,15 @@ type terms struct {
 }
 
 // session registers and stays until something breaks; the error is never nil.
-func (a *agent) session(ctx context.Context, nodes pb.DataNodesClient) error {
+func (a *agent) session(ctx context.Context, nodes pb.DataNodesClient) (registered bool, err error) {
 	t, err := a.register(ctx, nodes)
 	if err != nil {
-		return err
+		return false, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	stream, err := nodes.Heartbeat(ctx)
 	if err != nil {
-		return proto.FromStatus(err)
+		return true, proto.FromStatus(err)
 	}
 	s := &session{agent: a, terms: t, nodes: nodes, stream: stream, answered: make(chan struct{}, 1), orders: make(chan *pb.NodeCommand, maxOrders), copies: make(chan *pb.NodeCommand, maxCopies)}
 	group.Go(func() error { return s.beat(ctx) })
@@ -120,7 +119,7 @@ func (a *agent) session(ctx context.Context, nodes pb.DataNodesClient) error {
 	for range copyWorkers {
 		group.Go(func() error { return s.work(ctx, s.copies) })
 	}
-	return group.Wait()
+	return true, group.Wait()
 }
 
 func (a *agent) register(ctx context.Context, nodes pb.DataNodesClient) (terms, error) {

@@ -109,6 +109,7 @@ func printStatus(w io.Writer, s *pb.StatusReply) error {
 	}
 	row("  being written", "%s", count(chunks.Assigned))
 	row("  being deleted", "%s", count(chunks.ToDelete))
+	row("leases", "%s held, %s recalls sent, %s requests wait for leases", count(s.Leases), count(s.Recalls), count(s.Claims))
 	if err := head.Flush(); err != nil {
 		return err
 	}

@@ -25,8 +25,9 @@
 // Nothing waits for a fixed time. Everything waits for a condition, with a limit
 // that only a fault reaches.
 //
-// The binaries are built once a test binary, with the race detector if the
-// test has it (but see WithoutRaceDetector).
+// The programs under test are those that test/run has built for all packages, with the
+// race detector unless a package wants none (WithoutRaceDetector). Without test/run a test
+// binary builds its own, with the race detector if it has that itself.
 // A data race or a panic in any log fails the test. Every process is ended at the end of
 // its test, by its own pid; if the test binary itself is killed they die with it.
 //

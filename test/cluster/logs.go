@@ -11,11 +11,13 @@ import (
 // How much of each log a failed test shows. What the test says of its failure has to be
 // within the last screens of a long run's output.
 const (
-	shownLines = 40
-	shownBytes = 300 // of a line
+	shownLines  = 40
+	shownBytes  = 300 // of a line
+	shownStacks = 12  // of goroutines in our code
+	stackLines  = 13  // of each
 )
 
-// printLogs prints the ends of the logs, and the stacks or races in them, straight to
+// printLogs prints the ends of the logs, and the stacks of what hung, straight to
 // standard error: go test holds back what a test says until it has ended, so that its
 // own words come last.
 func printLogs(t testing.TB, processes []*Process) {
@@ -24,8 +26,28 @@ func printLogs(t testing.TB, processes []*Process) {
 
 func writeLogs(w io.Writer, test string, processes []*Process) {
 	for _, p := range processes {
-		fmt.Fprintf(w, "---- %s: the end of the log of %s ----\n%s\n", test, p.Name, lastLines(p.Output(), shownLines))
+		said, stacks, hung := strings.Cut(p.Output(), quit)
+		fmt.Fprintf(w, "---- %s: the end of the log of %s ----\n%s\n", test, p.Name, lastLines(said, shownLines))
+		if hung {
+			fmt.Fprintf(w, "---- %s: what %s was doing when its time was over ----\n%s\n", test, p.Name, ourStacks(stacks))
+		}
 	}
+}
+
+// quit is how the Go runtime begins what it prints when it is made to show its goroutines.
+const quit = "SIGQUIT: quit"
+
+// ourStacks picks the first goroutines that are in the project's code.
+func ourStacks(text string) string {
+	var shown []string
+	for stack := range strings.SplitSeq(text, "\n\n") {
+		stack = strings.TrimSpace(stack)
+		if len(shown) < shownStacks && strings.HasPrefix(stack, "goroutine ") && strings.Contains(stack, "distrifs/distrifs") {
+			lines := strings.Split(stack, "\n")
+			shown = append(shown, strings.Join(lines[:min(len(lines), stackLines)], "\n"))
+		}
+	}
+	return strings.Join(shown, "\n\n")
 }
 
 // lastLines gives the last n lines of a text, each cut to a readable length.

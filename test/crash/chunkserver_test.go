@@ -20,6 +20,7 @@ var quickDeath = []string{"--dead-after", "2s", "--repair-delay", "1s"}
 // Each chunkserver in turn is killed under a writer and a reader. Neither sees an
 // error, every byte is right, and the cluster gets back to three replicas.
 func TestChunkserverKilledUnderLoad(t *testing.T) { // G1, G3, G6, G7
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, MasterArgs: quickDeath})
 	m := c.Mount()
 	oracle := filepath.Join(t.TempDir(), "read")
@@ -108,6 +109,7 @@ func writeUntil(args []string) error {
 // A flipped byte in a chunk file is never returned: another replica answers, and
 // the bad one is replaced.
 func TestFlippedByteIsNeverReturned(t *testing.T) { // G5
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, MasterArgs: quickDeath})
 	m := c.Mount()
 	oracle := filepath.Join(t.TempDir(), "oracle")
@@ -132,6 +134,7 @@ func TestFlippedByteIsNeverReturned(t *testing.T) { // G5
 // With fewer live chunkservers than replicas, writes go on down to min-replicas;
 // below, they are refused and never acknowledged.
 func TestWritesNeedMinReplicas(t *testing.T) { // G6
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, MasterArgs: quickDeath})
 	m := c.Mount("--io-timeout", "5s")
 	c.Chunkservers[0].Kill()
@@ -150,6 +153,7 @@ func TestWritesNeedMinReplicas(t *testing.T) { // G6
 
 // A file system that is full says ENOSPC, and deleting makes room again.
 func TestFullChunkservers(t *testing.T) {
+	t.Parallel()
 	store := filepath.Join(t.TempDir(), "small")
 	c := cluster.Start(t, cluster.Options{Chunkservers: 1, ChunkSize: 1 << 20, MasterArgs: quickDeath})
 	c.Chunkservers[0].Stop()
@@ -175,6 +179,7 @@ func TestFullChunkservers(t *testing.T) {
 // When all chunkservers die at once, what was acknowledged is read as soon as they
 // are back, and who was writing goes on as if nothing had been.
 func TestAllChunkserversKilled(t *testing.T) { // G1, G3
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, MasterArgs: quickDeath})
 	m := c.Mount()
 	c.Shell(m.Path, "seq 400000 >file")

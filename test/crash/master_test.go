@@ -23,6 +23,7 @@ var oneNode = cluster.Options{Chunkservers: 1}
 // make namespace calls. Every call that returned 0 is there afterwards, none is
 // there twice, and no call fails.
 func TestMasterKilledUnderAStorm(t *testing.T) { // G2, G4, G8
+	t.Parallel()
 	o := oneNode
 	o.MasterArgs = []string{"--checkpoint-bytes", "64KiB"}
 	c := cluster.Start(t, o)
@@ -69,6 +70,7 @@ var damages = []struct {
 // Recovery from the log alone, from a checkpoint and the log behind it, and from
 // the older checkpoint when the newer one is damaged.
 func TestRecoveryPaths(t *testing.T) { // G8
+	t.Parallel()
 	c := cluster.Start(t, oneNode)
 	m := c.Mount()
 	s := newStorm(t, c, m, 2)
@@ -110,6 +112,7 @@ func TestRecoveryPaths(t *testing.T) { // G8
 // A log that is damaged before its tail is refused, with file, offset and remedy,
 // and is not changed.
 func TestDamagedLogIsRefused(t *testing.T) { // G8
+	t.Parallel()
 	c := cluster.Start(t, oneNode)
 	m := c.Mount()
 	c.Shell(m.Path, "for i in $(seq 50); do mkdir $i; done")

@@ -22,7 +22,7 @@ var mapFlags = map[string]int{
 	"MAP_SHARED": unix.MAP_SHARED, "MAP_PRIVATE": unix.MAP_PRIVATE, "MS_SYNC": unix.MS_SYNC,
 }
 
-var writeFlags = map[string]int{"RWF_APPEND": unix.RWF_APPEND, "RWF_DSYNC": unix.RWF_DSYNC, "RWF_SYNC": unix.RWF_SYNC}
+var writeFlags = map[string]int{"RWF_APPEND": unix.RWF_APPEND, "RWF_DSYNC": unix.RWF_DSYNC, "RWF_SYNC": unix.RWF_SYNC, "RWF_NOAPPEND": unix.RWF_NOAPPEND}
 
 // dataCalls read and write. They give the bytes read, or how many were written.
 var dataCalls = map[string]call{

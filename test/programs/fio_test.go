@@ -14,6 +14,7 @@ import (
 // file of its own that has contents already, run at once, and every block is read back
 // and verified: while others are being written, and again by a new mount.
 func TestFioVerifies(t *testing.T) { // G3, G5
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20})
 	m := c.Mount()
 	var jobs strings.Builder

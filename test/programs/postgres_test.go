@@ -103,6 +103,7 @@ func (p *postgres) check(t *testing.T, known int) {
 // The server dies with all its processes under a load of transactions, and recovers
 // on a mount that was made anew: nothing that it had said was committed is lost.
 func TestPostgreSQLRecoversFromACrash(t *testing.T) { // G1
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	m := c.Mount()
 	p := newPostgres(t, c, m)

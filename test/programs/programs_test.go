@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,22 +33,23 @@ func run(t *testing.T, c *cluster.Cluster, dir, script string, args ...string) s
 	return out
 }
 
-// The source tree of Go, some ten thousand files in a thousand folders, goes in by
+var tree = flag.String("tree", "src/cmd", "the folder of Go's own that TestSourceTreeSurvivesEverything copies; src is three times as much")
+
+// A source tree of Go, some thousand files in several hundred folders, goes in by
 // cp and by tar, and is compared again and again: from warm caches, from cold
 // ones, by a new mount, and after every server was killed.
 func TestSourceTreeSurvivesEverything(t *testing.T) { // G1, G2, G8
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	m := c.Mount()
-	source := strings.TrimSpace(c.Shell("/", "go env GOROOT")) + "/src"
-	t.Setenv("SOURCE", source)
-	t.Setenv("TARBALL", filepath.Join(t.TempDir(), "src.tar"))
+	source := filepath.Join(strings.TrimSpace(c.Shell("/", "go env GOROOT")), *tree)
 
-	run(t, c, m.Path, `cp -r "$SOURCE" copied`)
-	run(t, c, m.Path, `tar -C "$SOURCE" -cf "$TARBALL" . && mkdir unpacked && tar -C unpacked -xf "$TARBALL"`)
+	run(t, c, m.Path, `cp -r "$1" copied`, source)
+	run(t, c, m.Path, `tar -C "$1" -cf "$2" . && mkdir unpacked && tar -C unpacked -xf "$2"`, source, filepath.Join(t.TempDir(), "src.tar"))
 	compare := func(when string) {
 		t.Helper()
 		t.Log(when)
-		run(t, c, m.Path, `diff -r "$SOURCE" copied && diff -r "$SOURCE" unpacked`)
+		run(t, c, m.Path, `diff -r "$1" copied && diff -r "$1" unpacked`, source)
 	}
 	compare("written just now")
 	m.DropCaches()
@@ -65,10 +67,11 @@ func TestSourceTreeSurvivesEverything(t *testing.T) { // G1, G2, G8
 	m.DropCaches()
 	compare("every server killed and started again")
 
-	run(t, c, m.Path, `rm -r copied; test ! -e copied; diff -r "$SOURCE" unpacked`)
+	run(t, c, m.Path, `rm -r copied; test ! -e copied; diff -r "$1" unpacked`, source)
 }
 
 func TestGoBuildOnTheMount(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	m := c.Mount()
 	run(t, c, m.Path, `
@@ -83,14 +86,14 @@ func TestGoBuildOnTheMount(t *testing.T) {
 
 // The command line and the mount work on the same files.
 func TestCommandLineAndMountAgree(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20})
 	m := c.Mount()
 	local := t.TempDir()
-	t.Setenv("LOCAL", local)
 	run(t, c, local, `seq 1000000 >document.txt`) // several chunks
 	c.Tool("mkdir", "-p", ":/docs/deep").Must()
 	c.Tool("cp", local+"/document.txt", c.Master.Address+":/docs/").Must()
-	run(t, c, m.Path, `cmp docs/document.txt "$LOCAL/document.txt"`)
+	run(t, c, m.Path, `cmp docs/document.txt "$1/document.txt"`, local)
 	c.Tool("cp", "-r", ":/docs", local+"/back").Must()
 	run(t, c, local, `diff -r back "`+m.Path+`/docs"`)
 	if got, want := c.Tool("cat", ":/docs/document.txt").Must(), c.Shell(local, "cat document.txt"); got != want {

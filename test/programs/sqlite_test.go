@@ -112,6 +112,7 @@ func (d *database) check(t *testing.T, dir string) {
 // by the death of a writer, of a chunkserver, and of the master. The write-ahead log
 // needs its index in a shared mapping.
 func TestSQLiteOutlivesItsWritersAndServers(t *testing.T) { // G1, G7, G8
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	m := c.Mount()
 	databases := []*database{newDatabase(t, c, m.Path, "WAL"), newDatabase(t, c, m.Path, "DELETE")}
@@ -157,6 +158,7 @@ func TestSQLiteOutlivesItsWritersAndServers(t *testing.T) { // G1, G7, G8
 // Writers on two mounts exclude one another by SQLite's own locks. A write-ahead log
 // is no choice there: SQLite itself asks that all its users share memory.
 func TestSQLiteOnTwoMounts(t *testing.T) {
+	t.Parallel()
 	const rows = 20
 	c := cluster.Start(t, cluster.Options{})
 	mounts := []*cluster.Mount{c.Mount(), c.Mount()}

@@ -21,6 +21,7 @@ const foreign = "binderfs,eventfd,ioprio,procfs"
 
 // All stressors of filesystems at once, in one folder, check their own results.
 func TestStressorsOfFilesystems(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	m := c.Mount()
 	out := run(t, c, m.Path, `stress-ng --class filesystem --all 1 --exclude "$1" --timeout 5 --verify --temp-path . 2>&1`, foreign)
