@@ -16,6 +16,8 @@
 //   - lease: what makes right what is cached of an inode; see leases.go.
 //   - recall: the master wants a lease back; see recall.go.
 //   - pin: a writer's use of a lease, which a recall waits for.
+//   - shared: a chunk that other files hold, too. It is read like any other, and never
+//     written to: who writes asks for a clone of it; see share.go.
 //
 // # Invariants
 //
@@ -23,6 +25,9 @@
 //     its chain, or an error sticks to every file open of its inode (L10).
 //   - Runs of one chunk reach the chain in the order in which they were sealed,
 //     also after the chain was replaced.
+//   - No frame goes to a chunk that is shared. When this client has chunks shared,
+//     nothing is on its way to them, and nothing that it knew of them before, or that an
+//     answer under way says, leads a write to them afterwards.
 //   - A commit names only bytes and chunks that whole chains have acknowledged.
 //   - The size of a file, as seen here, is the greater one of the master's and
 //     where unwritten or uncommitted bytes end. Nothing is read beyond it.
@@ -42,7 +47,8 @@
 // In this order; what is further down may be taken while what is further up is
 // held, never the other way round:
 //
-//	inode.writing     one write or truncation; held across calls to servers
+//	inode.writing     one write or truncation; held across calls to servers. Of two
+//	                  inodes, as a copy needs, the one of the lower id first
 //	inode.committing  one sync, commit or change of size or time; likewise
 //	a pin of a lease  before inode.writing; whoever waits for a lease holds none of these
 //	inode.locking     one request for a lock (never with the two above); likewise

@@ -56,6 +56,7 @@ func (c *Client) openHeld(ctx context.Context, cred Cred, i *inode, flags uint32
 		own = c.leases.changing(i.id)
 	}
 	began := c.leases.begin()
+	asked := c.locations.asking(i.id)
 	reply, err := c.sendOpen(ctx, cred, i.id, flags)
 	if own != nil {
 		own.ended(reply.GetGrants(), err)
@@ -70,13 +71,13 @@ func (c *Client) openHeld(ctx context.Context, cred Cred, i *inode, flags uint32
 		c.leases.admit(began, reply.Grants)
 		c.leases.noteAttr(began, reply.Grants, &attr)
 	}
-	same := c.locations.saw(i.id, attr.Change)
+	same := c.locations.saw(i.id, attr.Change, asked)
 	f := i.attach(cred, flags, attr, same && !truncate)
 	if truncate {
 		i.emptied()
 	}
 	for _, chunk := range reply.Chunks {
-		c.locations.put(i.id, chunk.Index, locationOf(chunk))
+		c.locations.putAsked(asked, i.id, chunk.Index, locationOf(chunk))
 	}
 	return f, nil
 }
@@ -123,7 +124,7 @@ func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeI
 	if reply.Created {
 		c.locations.begin(attr.Inode, attr.Change)
 	} else {
-		same = c.locations.saw(attr.Inode, attr.Change)
+		same = c.locations.saw(attr.Inode, attr.Change, c.locations.asking(attr.Inode))
 	}
 	f := i.attach(cred, flags, attr, same)
 	if reply.Created {

@@ -66,6 +66,9 @@ type inode struct {
 	ahead      uint32             // chunks to assign ahead when a writer goes on there
 	delayed    bool               // a timer runs that will seal what gathers
 
+	unsure   bool      // a copy that shares chunks may still be under way; the writing token
+	unshared time.Time // when chunks could not be shared last; the writing token
+
 	failure  error  // the last error of writing
 	failures uint64 // how many there were
 	lost     error  // the inode is gone at the master
@@ -136,7 +139,7 @@ func (i *inode) absorb(attr Attr, own bool) {
 	foreign := !own && !i.attrAt.IsZero() && attr.Change != i.attr.Change
 	i.attr = attr
 	i.attrAt = time.Now()
-	if foreign && !i.c.locations.saw(i.id, attr.Change) {
+	if foreign && !i.c.locations.saw(i.id, attr.Change, i.c.locations.asking(i.id)) {
 		i.content++
 	}
 }

@@ -26,12 +26,13 @@ type location struct {
 	chunk     proto.ChunkID // 0: a hole
 	version   proto.Version
 	committed bool // part of the file; else readers find zeros in its place
+	shared    bool // with other places, so that nobody may write to it
 	chain     []pipeline.Hop
 	until     time.Time // what is not committed is believed so long: another client may commit it
 }
 
 func locationOf(l *pb.ChunkLocation) location {
-	loc := location{chunk: proto.ChunkID(l.Chunk), version: proto.Version(l.Version), committed: l.Committed}
+	loc := location{chunk: proto.ChunkID(l.Chunk), version: proto.Version(l.Version), committed: l.Committed, shared: l.Shared}
 	for _, replica := range l.Chain {
 		loc.chain = append(loc.chain, pipeline.Hop{Node: proto.NodeID(replica.Node), Address: replica.Address})
 	}
@@ -62,12 +63,14 @@ type locations struct {
 	files map[proto.InodeID]*list.Element // of *knownFile
 	used  list.List                       // most recently used first
 	total int                             // locations in all files
+	asks  uint64                          // how often the master was asked
 }
 
 type knownFile struct {
 	ino     proto.InodeID
 	change  uint64 // Attr.Change as last seen; 0: not known
 	byIndex map[uint64]location
+	since   uint64 // what was asked for up to then may tell of chunks that are shared now as if they were not
 }
 
 func newLocations() *locations {
@@ -83,7 +86,7 @@ func (l *locations) file(ino proto.InodeID) *knownFile {
 	if len(l.files) >= maxKnownFiles {
 		l.forget(l.used.Back())
 	}
-	f := &knownFile{ino: ino}
+	f := &knownFile{ino: ino, since: l.asks}
 	l.files[ino] = l.used.PushFront(f)
 	return f
 }
@@ -109,15 +112,37 @@ func (l *locations) get(ino proto.InodeID, index uint64) (location, bool) {
 	return loc, ok
 }
 
-// assigned is get for a writer: only chunks that exist, committed or not.
+// assigned is get for a writer: only chunks that exist and are not shared, committed or
+// not.
 func (l *locations) assigned(ino proto.InodeID, index uint64) (location, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.files[ino]; ok {
 		loc := e.Value.(*knownFile).byIndex[index]
-		return loc, loc.chunk != 0
+		return loc, loc.chunk != 0 && !loc.shared
 	}
 	return location{}, false
+}
+
+// asking is called before the master is asked where chunks of a file are: the answer
+// counts as of then.
+func (l *locations) asking(ino proto.InodeID) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.file(ino) // so that it is known since before
+	l.asks++
+	return l.asks
+}
+
+// putAsked is put for an answer, unless chunks of the file may have become shared since
+// it was asked for.
+func (l *locations) putAsked(asked uint64, ino proto.InodeID, index uint64, loc location) {
+	l.mu.Lock()
+	void := asked <= l.file(ino).since
+	l.mu.Unlock()
+	if !void {
+		l.put(ino, index, loc)
+	}
 }
 
 // put remembers a location. Of one chunk the higher version stays (L3).
@@ -134,6 +159,7 @@ func (l *locations) put(ino proto.InodeID, index uint64, loc location) {
 			return
 		}
 		loc.committed = loc.committed || old.committed
+		loc.shared = loc.shared || old.shared
 	}
 	if f.byIndex == nil {
 		f.byIndex = map[uint64]location{}
@@ -193,9 +219,18 @@ func (l *locations) dropRange(ino proto.InodeID, first, end uint64) {
 	}
 }
 
+// outdate forgets locations as dropRange does, and what answers that are under way say.
+func (l *locations) outdate(ino proto.InodeID, first, end uint64) {
+	l.dropRange(ino, first, end)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.file(ino).since = l.asks
+}
+
 // saw notes the state of a file and tells whether it is the one seen last. If
-// it is not, another client changed the file, and its locations are forgotten.
-func (l *locations) saw(ino proto.InodeID, change uint64) (same bool) {
+// it is not, another client changed the file, and its locations are forgotten; so is
+// what was asked for before the state was.
+func (l *locations) saw(ino proto.InodeID, change, asked uint64) (same bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.file(ino)
@@ -206,6 +241,7 @@ func (l *locations) saw(ino proto.InodeID, change uint64) (same bool) {
 		return false // an answer that was overtaken
 	}
 	f.change = change
+	f.since = max(f.since, asked-1)
 	l.total -= len(f.byIndex)
 	f.byIndex = nil
 	return false
@@ -240,19 +276,20 @@ func (c *Client) locate(ctx context.Context, ino proto.InodeID, index uint64) (l
 }
 
 func (c *Client) locateAfresh(ctx context.Context, ino proto.InodeID, index uint64) (location, error) {
+	asked := c.locations.asking(ino)
 	reply, err := ask(ctx, c, c.cred, "locate chunk of", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.ChunkLocations, error) {
 		return c.master.GetChunkLocation(ctx, &pb.GetChunkLocationRequest{Caller: who, Inode: uint64(ino), First: index, Count: lookupCount})
 	})
 	if err != nil {
 		return location{}, err
 	}
-	found := c.rememberRange(ino, index, lookupCount, reply.Chunks)
+	found := c.rememberRange(asked, ino, index, lookupCount, reply.Chunks)
 	return found, nil
 }
 
 // rememberRange caches an answer about count chunks from first on, holes
 // included, and returns the location of the first.
-func (c *Client) rememberRange(ino proto.InodeID, first, count uint64, chunks []*pb.ChunkLocation) location {
+func (c *Client) rememberRange(asked uint64, ino proto.InodeID, first, count uint64, chunks []*pb.ChunkLocation) location {
 	var at location
 	next := first
 	for _, chunk := range chunks {
@@ -260,17 +297,17 @@ func (c *Client) rememberRange(ino proto.InodeID, first, count uint64, chunks []
 			continue
 		}
 		for ; next < chunk.Index; next++ {
-			c.locations.put(ino, next, location{})
+			c.locations.putAsked(asked, ino, next, location{})
 		}
 		loc := locationOf(chunk)
-		c.locations.put(ino, chunk.Index, loc)
+		c.locations.putAsked(asked, ino, chunk.Index, loc)
 		if chunk.Index == first {
 			at = loc
 		}
 		next = chunk.Index + 1
 	}
 	for ; next < first+count; next++ {
-		c.locations.put(ino, next, location{})
+		c.locations.putAsked(asked, ino, next, location{})
 	}
 	return at
 }
@@ -292,6 +329,9 @@ func (c *Client) assign(ctx context.Context, ino proto.InodeID, index uint64, ah
 		if chunk.Index == index {
 			at = loc
 		}
+	}
+	if at.shared {
+		return location{}, proto.E(proto.Unavailable, "assign chunk of", inodeName(ino), "it was shared again meanwhile")
 	}
 	if at.chunk == 0 || len(at.chain) == 0 {
 		return location{}, proto.E(proto.Malformed, "assign chunk of", inodeName(ino), "the master answered without the chunk")

@@ -107,7 +107,7 @@ func (i *inode) punch(ctx context.Context, cred Cred, off, end int64, keepSize b
 // beginSpace takes the writing token and brings everything written so far to the
 // master, so that what follows comes after it.
 func (i *inode) beginSpace(ctx context.Context, op string) error {
-	if err := i.writing.acquire(ctx, op); err != nil {
+	if err := i.beginChange(ctx, op); err != nil {
 		return err
 	}
 	i.mu.Lock()

@@ -22,7 +22,7 @@ func (i *inode) truncate(ctx context.Context, cred Cred, set SetAttr) (Attr, err
 		}
 		defer release()
 	}
-	if err := i.writing.acquire(ctx, "truncate"); err != nil {
+	if err := i.beginChange(ctx, "truncate"); err != nil {
 		return Attr{}, err
 	}
 	defer i.writing.release()

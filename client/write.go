@@ -33,7 +33,7 @@ func (i *inode) write(ctx context.Context, f *File, p []byte, off int64, mapped 
 
 // gatherAll is write under the lease.
 func (i *inode) gatherAll(ctx context.Context, f *File, p []byte, off int64, appending bool) (n int, err error) {
-	if err := i.writing.acquire(ctx, "write"); err != nil {
+	if err := i.beginChange(ctx, "write"); err != nil {
 		return 0, err
 	}
 	defer i.writing.release()

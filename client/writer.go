@@ -93,7 +93,7 @@ func (st *stream) work() {
 			st.recover()
 		case st.next == len(st.kept) || st.inWindow >= chunkWindow:
 			i.changed.Wait()
-		case st.loc.chunk == 0:
+		case st.loc.chunk == 0 || st.loc.shared:
 			st.findChunk()
 		default:
 			st.send()

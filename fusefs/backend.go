@@ -41,6 +41,7 @@ type backend interface {
 	OpenInode(ctx context.Context, cred client.Cred, ino proto.InodeID, flags uint32) (file, error)
 	CreateInode(ctx context.Context, cred client.Cred, parent proto.InodeID, name string, mode, flags uint32) (file, error)
 	CreateUnnamed(ctx context.Context, cred client.Cred, parent proto.InodeID, mode, flags uint32) (file, error)
+	CopyRange(ctx context.Context, from, to file, off, toOff, n int64) (int64, error) // both are of this backend
 }
 
 // file is what is needed of a client.File.
@@ -87,4 +88,8 @@ func (b clientBackend) CreateUnnamed(ctx context.Context, cred client.Cred, pare
 		return nil, err
 	}
 	return f, nil
+}
+
+func (clientBackend) CopyRange(ctx context.Context, from, to file, off, toOff, n int64) (int64, error) {
+	return from.(*client.File).CopyRange(ctx, to.(*client.File), off, toOff, n)
 }

@@ -177,6 +177,16 @@ func TestKernelFiles(t *testing.T) {
 	if err != nil || n == 0 {
 		t.Errorf("copy_file_range: %d, %v", n, err)
 	}
+	copied, err := os.ReadFile(clone.Name())
+	noError(t, err)
+	original, err := os.ReadFile(name)
+	noError(t, err)
+	if !slices.Equal(copied, original[:n]) {
+		t.Errorf("%d bytes were copied, and there are %d others", n, len(copied))
+	}
+	_, err = unix.CopyFileRange(int(f.Fd()), new(int64), int(f.Fd()), new(int64), 100, 0)
+	wantErrno(t, "copy onto itself", err, unix.EINVAL)
+	wantErrno(t, "FICLONE", unix.IoctlFileClone(int(clone.Fd()), int(f.Fd())), unix.EOPNOTSUPP)
 }
 
 func TestKernelAppends(t *testing.T) {

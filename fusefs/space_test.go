@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -53,6 +54,19 @@ func (f *memFile) ZeroRange(ctx context.Context, off, n int64, keepSize bool) er
 	size := int64(len(f.n.data))
 	clear(f.n.data[min(off, size):min(off+n, size)])
 	return nil
+}
+
+func (m *memory) CopyRange(ctx context.Context, from, to file, off, toOff, n int64) (int64, error) {
+	if from.(*memFile).n == to.(*memFile).n && off < toOff+n && toOff < off+n {
+		return 0, proto.Invalid
+	}
+	p := make([]byte, n)
+	k, err := from.ReadAtContext(ctx, p, off)
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	k, err = to.WriteAtContext(ctx, p[:k], toOff)
+	return int64(k), err
 }
 
 func (f *memFile) SeekData(ctx context.Context, off int64) (int64, error) {

@@ -113,7 +113,11 @@ func (m *Master) reported(r *request, req *pb.ReportChainFailureRequest) (c stat
 			kind = proto.NotFound
 			return
 		}
-		kind = m.mayWrite(st, r, c.Inode)
+		file := c.Inode
+		if c.Shared() { // no writer's, but one of the files it stands in is to be synced
+			file = proto.InodeID(req.Inode)
+		}
+		kind = m.mayWrite(st, r, file)
 	})
 	if kind == proto.OK && proto.Version(req.Version) > c.Version {
 		kind = proto.Invalid // never issued

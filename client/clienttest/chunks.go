@@ -17,12 +17,13 @@ type chunk struct {
 	index     uint64
 	version   proto.Version
 	committed bool
+	shared    bool   // with other places, each of which has a chunk of the same id
 	size      uint64 // bytes, at most
 	chain     []*Node
 }
 
 func (c *Cluster) location(ch *chunk) *pb.ChunkLocation {
-	l := &pb.ChunkLocation{Index: ch.index, Chunk: ch.id, Version: uint64(ch.version), Committed: ch.committed}
+	l := &pb.ChunkLocation{Index: ch.index, Chunk: ch.id, Version: uint64(ch.version), Committed: ch.committed, Shared: ch.shared}
 	for _, n := range ch.chain {
 		replica := &pb.Replica{Node: uint32(n.ID), Address: n.Address}
 		if c.silent[n] {
@@ -174,18 +175,14 @@ func (c *Cluster) Fallocate(ctx context.Context, r *pb.FallocateRequest) (*pb.At
 	if !r.Hole && r.Length > c.opts.Free {
 		return nil, proto.NoSpace
 	}
-	opens := uint32(0)
-	for _, s := range c.sessions {
-		opens += s.opens[r.Inode]
-	}
+	alone := c.isOpenOnlyBy(sessionOf(ctx), r.Inode)
 	for index, ch := range i.chunks {
 		end := (index + 1) * c.opts.ChunkSize
-		if opens == sessionOf(ctx).opens[r.Inode] {
+		if alone {
 			end = min(end, i.attr.Size)
 		}
 		if r.Hole && ch.committed && r.Offset <= index*c.opts.ChunkSize && end <= r.Offset+r.Length {
-			delete(i.chunks, index)
-			delete(c.chunks, ch.id)
+			c.free(i, index)
 		}
 	}
 	i.touch()
@@ -199,12 +196,18 @@ func (c *Cluster) AssignChunk(_ context.Context, r *pb.AssignChunkRequest) (*pb.
 	if err != nil {
 		return nil, err
 	}
-	for index := r.First; index < r.First+uint64(r.Count); index++ {
-		if _, err := c.assign(i, index); err != nil {
+	c.unshare(i, r.First)
+	count := uint64(0)
+	for ; count < uint64(r.Count); count++ {
+		ch, err := c.assign(i, r.First+count)
+		if err != nil {
 			return nil, err
 		}
+		if ch.shared {
+			break
+		}
 	}
-	return &pb.ChunkLocations{Chunks: c.span(i, r.First, uint64(r.Count))}, nil
+	return &pb.ChunkLocations{Chunks: c.span(i, r.First, count)}, nil
 }
 
 func (c *Cluster) Commit(_ context.Context, r *pb.CommitRequest) (*pb.AttrReply, error) {
@@ -213,7 +216,7 @@ func (c *Cluster) Commit(_ context.Context, r *pb.CommitRequest) (*pb.AttrReply,
 		return nil, err
 	}
 	for _, id := range r.Chunks {
-		if ch := c.chunks[id]; ch == nil || ch.inode != r.Inode {
+		if ch := c.chunks[id]; ch == nil || ch.inode != r.Inode || ch.shared {
 			return nil, proto.NotFound
 		}
 	}

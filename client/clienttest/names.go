@@ -155,10 +155,9 @@ func (i *inode) setMtime(t *pb.TimeChange) {
 func (c *Cluster) truncate(i *inode, size uint64) {
 	i.attr.Size = size
 	i.modified()
-	for index, ch := range i.chunks {
+	for index := range i.chunks {
 		if index*c.opts.ChunkSize >= size {
-			delete(i.chunks, index)
-			delete(c.chunks, ch.id)
+			c.free(i, index)
 		}
 	}
 }

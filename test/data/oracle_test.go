@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { cluster.Main(m) }
 // maxSize keeps the random file within a dozen chunks of 1 MiB.
 const maxSize = 12 << 20
 
-// Random writes, overwrites, allocations, holes and truncations over many chunks, compared
+// Random writes, overwrites, copies, allocations, holes and truncations over many chunks, compared
 // with a local file byte by byte: at once, on a second mount, by a new mount and
 // after every server was killed.
 func TestRandomCallsMatchALocalFile(t *testing.T) { // G1, G3, G5
@@ -82,7 +82,7 @@ func randomCalls(args []string) error {
 }
 
 func (w *twin) step() (string, error) {
-	switch n := w.random.IntN(26); {
+	switch n := w.random.IntN(30); {
 	case n < 9:
 		return w.write()
 	case n < 11:
@@ -93,6 +93,8 @@ func (w *twin) step() (string, error) {
 		return w.allocate()
 	case n < 25:
 		return w.seek()
+	case n < 29:
+		return w.copyRange()
 	default:
 		return "fsync", w.mount.Sync()
 	}
