@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 
+	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
 
@@ -19,4 +20,23 @@ func (c *Client) Operate(ctx context.Context, req *pb.OperateRequest) (*pb.Opera
 	return ask(ctx, c, c.cred, "operate", "", func(ctx context.Context, _ *pb.Caller) (*pb.OperateReply, error) {
 		return c.master.Operate(ctx, req)
 	})
+}
+
+// Fsck has the cluster checked and calls found for everything that is wrong, then gives
+// the summary. It is not repeated when the master goes away.
+func (c *Client) Fsck(ctx context.Context, repair bool, found func(*pb.FsckFinding)) (*pb.FsckSummary, error) {
+	stream, err := c.master.Fsck(ctx, &pb.FsckRequest{Repair: repair})
+	if err != nil {
+		return nil, proto.FromStatus(err)
+	}
+	for {
+		finding, err := stream.Recv()
+		if err != nil {
+			return nil, proto.FromStatus(err)
+		}
+		if finding.Summary != nil {
+			return finding.Summary, nil
+		}
+		found(finding)
+	}
 }

@@ -22,6 +22,7 @@ distrifs down`
 	addDown(program)
 	addStatus(program, master)
 	addDF(program, master)
+	addFsck(program, master)
 	addMoves(program, master)
 	addCopy(program, master)
 	addList(program, master)

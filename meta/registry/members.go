@@ -171,3 +171,13 @@ func (r *Registry) Corrupt() (count uint64) {
 	}
 	return count
 }
+
+// LastAddress is where a chunkserver's data plane listened last, alive or not.
+func (r *Registry) LastAddress(id proto.NodeID) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.nodes[id]; n != nil {
+		return n.address
+	}
+	return ""
+}

@@ -121,6 +121,64 @@ func (LockMode) EnumDescriptor() ([]byte, []int) {
 	return file_master_proto_rawDescGZIP(), []int{1}
 }
 
+type FsckKind int32
+
+const (
+	FsckKind_FSCK_NONE             FsckKind = 0
+	FsckKind_FSCK_LOST             FsckKind = 1 // a chunk without a good replica
+	FsckKind_FSCK_UNDER_REPLICATED FsckKind = 2 // a chunk with too few
+	FsckKind_FSCK_STALE            FsckKind = 3 // a replica that is not what the table says
+	FsckKind_FSCK_ORPHANED         FsckKind = 4 // a file or a replica that nothing leads to
+	FsckKind_FSCK_DAMAGED          FsckKind = 5 // the metadata contradict themselves
+)
+
+// Enum value maps for FsckKind.
+var (
+	FsckKind_name = map[int32]string{
+		0: "FSCK_NONE",
+		1: "FSCK_LOST",
+		2: "FSCK_UNDER_REPLICATED",
+		3: "FSCK_STALE",
+		4: "FSCK_ORPHANED",
+		5: "FSCK_DAMAGED",
+	}
+	FsckKind_value = map[string]int32{
+		"FSCK_NONE":             0,
+		"FSCK_LOST":             1,
+		"FSCK_UNDER_REPLICATED": 2,
+		"FSCK_STALE":            3,
+		"FSCK_ORPHANED":         4,
+		"FSCK_DAMAGED":          5,
+	}
+)
+
+func (x FsckKind) Enum() *FsckKind {
+	p := new(FsckKind)
+	*p = x
+	return p
+}
+
+func (x FsckKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FsckKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_master_proto_enumTypes[2].Descriptor()
+}
+
+func (FsckKind) Type() protoreflect.EnumType {
+	return &file_master_proto_enumTypes[2]
+}
+
+func (x FsckKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FsckKind.Descriptor instead.
+func (FsckKind) EnumDescriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{2}
+}
+
 type Move int32
 
 const (
@@ -157,11 +215,11 @@ func (x Move) String() string {
 }
 
 func (Move) Descriptor() protoreflect.EnumDescriptor {
-	return file_master_proto_enumTypes[2].Descriptor()
+	return file_master_proto_enumTypes[3].Descriptor()
 }
 
 func (Move) Type() protoreflect.EnumType {
-	return &file_master_proto_enumTypes[2]
+	return &file_master_proto_enumTypes[3]
 }
 
 func (x Move) Number() protoreflect.EnumNumber {
@@ -170,7 +228,7 @@ func (x Move) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Move.Descriptor instead.
 func (Move) EnumDescriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{2}
+	return file_master_proto_rawDescGZIP(), []int{3}
 }
 
 type SessionRequest struct {
@@ -4772,6 +4830,251 @@ func (x *NodeStatus) GetMaintenance() int64 {
 	return 0
 }
 
+type FsckRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Repair        bool                   `protobuf:"varint,1,opt,name=repair,proto3" json:"repair,omitempty"` // heal what nothing is lost by
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FsckRequest) Reset() {
+	*x = FsckRequest{}
+	mi := &file_master_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FsckRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FsckRequest) ProtoMessage() {}
+
+func (x *FsckRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FsckRequest.ProtoReflect.Descriptor instead.
+func (*FsckRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *FsckRequest) GetRepair() bool {
+	if x != nil {
+		return x.Repair
+	}
+	return false
+}
+
+// FsckFinding is something that is wrong; the last message has the summary instead.
+type FsckFinding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // empty: no name leads there
+	Inode         uint64                 `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
+	Chunk         uint64                 `protobuf:"varint,3,opt,name=chunk,proto3" json:"chunk,omitempty"` // 0: the file itself
+	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"` // of the chunk in the file
+	Kind          FsckKind               `protobuf:"varint,5,opt,name=kind,proto3,enum=distrifs.FsckKind" json:"kind,omitempty"`
+	Detail        string                 `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	Remedy        string                 `protobuf:"bytes,7,opt,name=remedy,proto3" json:"remedy,omitempty"` // what is or was done, or what can be done and what it loses
+	Summary       *FsckSummary           `protobuf:"bytes,8,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FsckFinding) Reset() {
+	*x = FsckFinding{}
+	mi := &file_master_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FsckFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FsckFinding) ProtoMessage() {}
+
+func (x *FsckFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FsckFinding.ProtoReflect.Descriptor instead.
+func (*FsckFinding) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *FsckFinding) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FsckFinding) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *FsckFinding) GetChunk() uint64 {
+	if x != nil {
+		return x.Chunk
+	}
+	return 0
+}
+
+func (x *FsckFinding) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *FsckFinding) GetKind() FsckKind {
+	if x != nil {
+		return x.Kind
+	}
+	return FsckKind_FSCK_NONE
+}
+
+func (x *FsckFinding) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *FsckFinding) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *FsckFinding) GetSummary() *FsckSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+type FsckSummary struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Files           uint64                 `protobuf:"varint,1,opt,name=files,proto3" json:"files,omitempty"`
+	Directories     uint64                 `protobuf:"varint,2,opt,name=directories,proto3" json:"directories,omitempty"`
+	Chunks          uint64                 `protobuf:"varint,3,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	Lost            uint64                 `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"` // findings of each kind
+	UnderReplicated uint64                 `protobuf:"varint,5,opt,name=under_replicated,json=underReplicated,proto3" json:"under_replicated,omitempty"`
+	Stale           uint64                 `protobuf:"varint,6,opt,name=stale,proto3" json:"stale,omitempty"`
+	Orphaned        uint64                 `protobuf:"varint,7,opt,name=orphaned,proto3" json:"orphaned,omitempty"`
+	Healed          uint64                 `protobuf:"varint,8,opt,name=healed,proto3" json:"healed,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *FsckSummary) Reset() {
+	*x = FsckSummary{}
+	mi := &file_master_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FsckSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FsckSummary) ProtoMessage() {}
+
+func (x *FsckSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FsckSummary.ProtoReflect.Descriptor instead.
+func (*FsckSummary) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *FsckSummary) GetFiles() uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *FsckSummary) GetDirectories() uint64 {
+	if x != nil {
+		return x.Directories
+	}
+	return 0
+}
+
+func (x *FsckSummary) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
+}
+
+func (x *FsckSummary) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *FsckSummary) GetUnderReplicated() uint64 {
+	if x != nil {
+		return x.UnderReplicated
+	}
+	return 0
+}
+
+func (x *FsckSummary) GetStale() uint64 {
+	if x != nil {
+		return x.Stale
+	}
+	return 0
+}
+
+func (x *FsckSummary) GetOrphaned() uint64 {
+	if x != nil {
+		return x.Orphaned
+	}
+	return 0
+}
+
+func (x *FsckSummary) GetHealed() uint64 {
+	if x != nil {
+		return x.Healed
+	}
+	return 0
+}
+
 // OperateRequest begins a move, or ends it. What was asked for outlives the master.
 type OperateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4785,7 +5088,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4797,7 +5100,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4810,7 +5113,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{64}
+	return file_master_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *OperateRequest) GetMove() Move {
@@ -4850,7 +5153,7 @@ type OperateReply struct {
 
 func (x *OperateReply) Reset() {
 	*x = OperateReply{}
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4862,7 +5165,7 @@ func (x *OperateReply) String() string {
 func (*OperateReply) ProtoMessage() {}
 
 func (x *OperateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4875,7 +5178,7 @@ func (x *OperateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateReply.ProtoReflect.Descriptor instead.
 func (*OperateReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{65}
+	return file_master_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *OperateReply) GetChunks() uint64 {
@@ -4899,7 +5202,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4911,7 +5214,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4924,7 +5227,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{66}
+	return file_master_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -4981,7 +5284,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4993,7 +5296,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5006,7 +5309,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{67}
+	return file_master_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -5052,7 +5355,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5064,7 +5367,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5077,7 +5380,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{68}
+	return file_master_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -5151,7 +5454,7 @@ type CopyRangeRequest struct {
 
 func (x *CopyRangeRequest) Reset() {
 	*x = CopyRangeRequest{}
-	mi := &file_master_proto_msgTypes[69]
+	mi := &file_master_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5163,7 +5466,7 @@ func (x *CopyRangeRequest) String() string {
 func (*CopyRangeRequest) ProtoMessage() {}
 
 func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[69]
+	mi := &file_master_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5176,7 +5479,7 @@ func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeRequest.ProtoReflect.Descriptor instead.
 func (*CopyRangeRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{69}
+	return file_master_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *CopyRangeRequest) GetCaller() *Caller {
@@ -5246,7 +5549,7 @@ type CopyRangeReply struct {
 
 func (x *CopyRangeReply) Reset() {
 	*x = CopyRangeReply{}
-	mi := &file_master_proto_msgTypes[70]
+	mi := &file_master_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5258,7 +5561,7 @@ func (x *CopyRangeReply) String() string {
 func (*CopyRangeReply) ProtoMessage() {}
 
 func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[70]
+	mi := &file_master_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5271,7 +5574,7 @@ func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeReply.ProtoReflect.Descriptor instead.
 func (*CopyRangeReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{70}
+	return file_master_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *CopyRangeReply) GetFrom() *Attr {
@@ -5661,7 +5964,27 @@ const file_master_proto_rawDesc = "" +
 	"\x0edecommissioned\x18\n" +
 	" \x01(\bR\x0edecommissioned\x12\x17\n" +
 	"\ato_move\x18\v \x01(\x04R\x06toMove\x12 \n" +
-	"\vmaintenance\x18\f \x01(\x03R\vmaintenance\"r\n" +
+	"\vmaintenance\x18\f \x01(\x03R\vmaintenance\"%\n" +
+	"\vFsckRequest\x12\x16\n" +
+	"\x06repair\x18\x01 \x01(\bR\x06repair\"\xec\x01\n" +
+	"\vFsckFinding\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x14\n" +
+	"\x05chunk\x18\x03 \x01(\x04R\x05chunk\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12&\n" +
+	"\x04kind\x18\x05 \x01(\x0e2\x12.distrifs.FsckKindR\x04kind\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06remedy\x18\a \x01(\tR\x06remedy\x12/\n" +
+	"\asummary\x18\b \x01(\v2\x15.distrifs.FsckSummaryR\asummary\"\xe6\x01\n" +
+	"\vFsckSummary\x12\x14\n" +
+	"\x05files\x18\x01 \x01(\x04R\x05files\x12 \n" +
+	"\vdirectories\x18\x02 \x01(\x04R\vdirectories\x12\x16\n" +
+	"\x06chunks\x18\x03 \x01(\x04R\x06chunks\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\x04R\x04lost\x12)\n" +
+	"\x10under_replicated\x18\x05 \x01(\x04R\x0funderReplicated\x12\x14\n" +
+	"\x05stale\x18\x06 \x01(\x04R\x05stale\x12\x1a\n" +
+	"\borphaned\x18\a \x01(\x04R\borphaned\x12\x16\n" +
+	"\x06healed\x18\b \x01(\x04R\x06healed\"r\n" +
 	"\x0eOperateRequest\x12\"\n" +
 	"\x04move\x18\x01 \x01(\x0e2\x0e.distrifs.MoveR\x04move\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x0e\n" +
@@ -5718,12 +6041,20 @@ const file_master_proto_rawDesc = "" +
 	"\bLockMode\x12\r\n" +
 	"\tLOCK_NONE\x10\x00\x12\x0f\n" +
 	"\vLOCK_SHARED\x10\x01\x12\x12\n" +
-	"\x0eLOCK_EXCLUSIVE\x10\x02*V\n" +
+	"\x0eLOCK_EXCLUSIVE\x10\x02*x\n" +
+	"\bFsckKind\x12\r\n" +
+	"\tFSCK_NONE\x10\x00\x12\r\n" +
+	"\tFSCK_LOST\x10\x01\x12\x19\n" +
+	"\x15FSCK_UNDER_REPLICATED\x10\x02\x12\x0e\n" +
+	"\n" +
+	"FSCK_STALE\x10\x03\x12\x11\n" +
+	"\rFSCK_ORPHANED\x10\x04\x12\x10\n" +
+	"\fFSCK_DAMAGED\x10\x05*V\n" +
 	"\x04Move\x12\r\n" +
 	"\tMOVE_NONE\x10\x00\x12\x15\n" +
 	"\x11MOVE_DECOMMISSION\x10\x01\x12\x14\n" +
 	"\x10MOVE_MAINTENANCE\x10\x02\x12\x12\n" +
-	"\x0eMOVE_REBALANCE\x10\x032\xca\x10\n" +
+	"\x0eMOVE_REBALANCE\x10\x032\x82\x11\n" +
 	"\x06Master\x12?\n" +
 	"\aSession\x12\x18.distrifs.SessionRequest\x1a\x16.distrifs.SessionEvent(\x010\x01\x126\n" +
 	"\x06Lookup\x12\x17.distrifs.LookupRequest\x1a\x13.distrifs.AttrReply\x128\n" +
@@ -5757,7 +6088,8 @@ const file_master_proto_rawDesc = "" +
 	"\x12ReportChainFailure\x12#.distrifs.ReportChainFailureRequest\x1a\x17.distrifs.ChunkLocation\x12M\n" +
 	"\rReportCorrupt\x12\x1e.distrifs.ReportCorruptRequest\x1a\x1c.distrifs.ReportCorruptReply\x128\n" +
 	"\x06Status\x12\x17.distrifs.StatusRequest\x1a\x15.distrifs.StatusReply\x12;\n" +
-	"\aOperate\x12\x18.distrifs.OperateRequest\x1a\x16.distrifs.OperateReply\x12A\n" +
+	"\aOperate\x12\x18.distrifs.OperateRequest\x1a\x16.distrifs.OperateReply\x126\n" +
+	"\x04Fsck\x12\x15.distrifs.FsckRequest\x1a\x15.distrifs.FsckFinding0\x01\x12A\n" +
 	"\tCopyRange\x12\x1a.distrifs.CopyRangeRequest\x1a\x18.distrifs.CopyRangeReplyB'Z%github.com/distrifs/distrifs/proto/pbb\x06proto3"
 
 var (
@@ -5772,238 +6104,246 @@ func file_master_proto_rawDescGZIP() []byte {
 	return file_master_proto_rawDescData
 }
 
-var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
 var file_master_proto_goTypes = []any{
 	(LeaseMode)(0),                    // 0: distrifs.LeaseMode
 	(LockMode)(0),                     // 1: distrifs.LockMode
-	(Move)(0),                         // 2: distrifs.Move
-	(*SessionRequest)(nil),            // 3: distrifs.SessionRequest
-	(*Hello)(nil),                     // 4: distrifs.Hello
-	(*OpenCount)(nil),                 // 5: distrifs.OpenCount
-	(*KeepAlive)(nil),                 // 6: distrifs.KeepAlive
-	(*SessionEvent)(nil),              // 7: distrifs.SessionEvent
-	(*Welcome)(nil),                   // 8: distrifs.Welcome
-	(*Alive)(nil),                     // 9: distrifs.Alive
-	(*Expired)(nil),                   // 10: distrifs.Expired
-	(*LockTurn)(nil),                  // 11: distrifs.LockTurn
-	(*Grants)(nil),                    // 12: distrifs.Grants
-	(*Recall)(nil),                    // 13: distrifs.Recall
-	(*Returned)(nil),                  // 14: distrifs.Returned
-	(*AcquireRequest)(nil),            // 15: distrifs.AcquireRequest
-	(*AcquireReply)(nil),              // 16: distrifs.AcquireReply
-	(*LookupRequest)(nil),             // 17: distrifs.LookupRequest
-	(*GetAttrRequest)(nil),            // 18: distrifs.GetAttrRequest
-	(*AttrReply)(nil),                 // 19: distrifs.AttrReply
-	(*SetAttrRequest)(nil),            // 20: distrifs.SetAttrRequest
-	(*TimeChange)(nil),                // 21: distrifs.TimeChange
-	(*ReadDirRequest)(nil),            // 22: distrifs.ReadDirRequest
-	(*ReadDirReply)(nil),              // 23: distrifs.ReadDirReply
-	(*DirEntry)(nil),                  // 24: distrifs.DirEntry
-	(*ReadLinkRequest)(nil),           // 25: distrifs.ReadLinkRequest
-	(*ReadLinkReply)(nil),             // 26: distrifs.ReadLinkReply
-	(*CreateRequest)(nil),             // 27: distrifs.CreateRequest
-	(*CreateUnnamedRequest)(nil),      // 28: distrifs.CreateUnnamedRequest
-	(*CreateReply)(nil),               // 29: distrifs.CreateReply
-	(*MkdirRequest)(nil),              // 30: distrifs.MkdirRequest
-	(*MknodRequest)(nil),              // 31: distrifs.MknodRequest
-	(*SymlinkRequest)(nil),            // 32: distrifs.SymlinkRequest
-	(*LinkRequest)(nil),               // 33: distrifs.LinkRequest
-	(*UnlinkRequest)(nil),             // 34: distrifs.UnlinkRequest
-	(*UnlinkReply)(nil),               // 35: distrifs.UnlinkReply
-	(*RenameRequest)(nil),             // 36: distrifs.RenameRequest
-	(*RenameReply)(nil),               // 37: distrifs.RenameReply
-	(*GetXattrRequest)(nil),           // 38: distrifs.GetXattrRequest
-	(*GetXattrReply)(nil),             // 39: distrifs.GetXattrReply
-	(*ListXattrReply)(nil),            // 40: distrifs.ListXattrReply
-	(*SetXattrRequest)(nil),           // 41: distrifs.SetXattrRequest
-	(*RemoveXattrRequest)(nil),        // 42: distrifs.RemoveXattrRequest
-	(*StatFSRequest)(nil),             // 43: distrifs.StatFSRequest
-	(*StatFSReply)(nil),               // 44: distrifs.StatFSReply
-	(*OpenRequest)(nil),               // 45: distrifs.OpenRequest
-	(*OpenReply)(nil),                 // 46: distrifs.OpenReply
-	(*ReleaseRequest)(nil),            // 47: distrifs.ReleaseRequest
-	(*Access)(nil),                    // 48: distrifs.Access
-	(*ReleaseReply)(nil),              // 49: distrifs.ReleaseReply
-	(*Lock)(nil),                      // 50: distrifs.Lock
-	(*SetLockRequest)(nil),            // 51: distrifs.SetLockRequest
-	(*SetLockReply)(nil),              // 52: distrifs.SetLockReply
-	(*TestLockRequest)(nil),           // 53: distrifs.TestLockRequest
-	(*TestLockReply)(nil),             // 54: distrifs.TestLockReply
-	(*GetChunkLocationRequest)(nil),   // 55: distrifs.GetChunkLocationRequest
-	(*ChunkLocations)(nil),            // 56: distrifs.ChunkLocations
-	(*AssignChunkRequest)(nil),        // 57: distrifs.AssignChunkRequest
-	(*CommitRequest)(nil),             // 58: distrifs.CommitRequest
-	(*FallocateRequest)(nil),          // 59: distrifs.FallocateRequest
-	(*ReportChainFailureRequest)(nil), // 60: distrifs.ReportChainFailureRequest
-	(*ReportCorruptRequest)(nil),      // 61: distrifs.ReportCorruptRequest
-	(*ReportCorruptReply)(nil),        // 62: distrifs.ReportCorruptReply
-	(*StatusRequest)(nil),             // 63: distrifs.StatusRequest
-	(*StatusReply)(nil),               // 64: distrifs.StatusReply
-	(*RepairStatus)(nil),              // 65: distrifs.RepairStatus
-	(*NodeStatus)(nil),                // 66: distrifs.NodeStatus
-	(*OperateRequest)(nil),            // 67: distrifs.OperateRequest
-	(*OperateReply)(nil),              // 68: distrifs.OperateReply
-	(*ChunkStatus)(nil),               // 69: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 70: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 71: distrifs.DiskStatus
-	(*CopyRangeRequest)(nil),          // 72: distrifs.CopyRangeRequest
-	(*CopyRangeReply)(nil),            // 73: distrifs.CopyRangeReply
-	(*Caller)(nil),                    // 74: distrifs.Caller
-	(*Attr)(nil),                      // 75: distrifs.Attr
-	(*ChunkLocation)(nil),             // 76: distrifs.ChunkLocation
+	(FsckKind)(0),                     // 2: distrifs.FsckKind
+	(Move)(0),                         // 3: distrifs.Move
+	(*SessionRequest)(nil),            // 4: distrifs.SessionRequest
+	(*Hello)(nil),                     // 5: distrifs.Hello
+	(*OpenCount)(nil),                 // 6: distrifs.OpenCount
+	(*KeepAlive)(nil),                 // 7: distrifs.KeepAlive
+	(*SessionEvent)(nil),              // 8: distrifs.SessionEvent
+	(*Welcome)(nil),                   // 9: distrifs.Welcome
+	(*Alive)(nil),                     // 10: distrifs.Alive
+	(*Expired)(nil),                   // 11: distrifs.Expired
+	(*LockTurn)(nil),                  // 12: distrifs.LockTurn
+	(*Grants)(nil),                    // 13: distrifs.Grants
+	(*Recall)(nil),                    // 14: distrifs.Recall
+	(*Returned)(nil),                  // 15: distrifs.Returned
+	(*AcquireRequest)(nil),            // 16: distrifs.AcquireRequest
+	(*AcquireReply)(nil),              // 17: distrifs.AcquireReply
+	(*LookupRequest)(nil),             // 18: distrifs.LookupRequest
+	(*GetAttrRequest)(nil),            // 19: distrifs.GetAttrRequest
+	(*AttrReply)(nil),                 // 20: distrifs.AttrReply
+	(*SetAttrRequest)(nil),            // 21: distrifs.SetAttrRequest
+	(*TimeChange)(nil),                // 22: distrifs.TimeChange
+	(*ReadDirRequest)(nil),            // 23: distrifs.ReadDirRequest
+	(*ReadDirReply)(nil),              // 24: distrifs.ReadDirReply
+	(*DirEntry)(nil),                  // 25: distrifs.DirEntry
+	(*ReadLinkRequest)(nil),           // 26: distrifs.ReadLinkRequest
+	(*ReadLinkReply)(nil),             // 27: distrifs.ReadLinkReply
+	(*CreateRequest)(nil),             // 28: distrifs.CreateRequest
+	(*CreateUnnamedRequest)(nil),      // 29: distrifs.CreateUnnamedRequest
+	(*CreateReply)(nil),               // 30: distrifs.CreateReply
+	(*MkdirRequest)(nil),              // 31: distrifs.MkdirRequest
+	(*MknodRequest)(nil),              // 32: distrifs.MknodRequest
+	(*SymlinkRequest)(nil),            // 33: distrifs.SymlinkRequest
+	(*LinkRequest)(nil),               // 34: distrifs.LinkRequest
+	(*UnlinkRequest)(nil),             // 35: distrifs.UnlinkRequest
+	(*UnlinkReply)(nil),               // 36: distrifs.UnlinkReply
+	(*RenameRequest)(nil),             // 37: distrifs.RenameRequest
+	(*RenameReply)(nil),               // 38: distrifs.RenameReply
+	(*GetXattrRequest)(nil),           // 39: distrifs.GetXattrRequest
+	(*GetXattrReply)(nil),             // 40: distrifs.GetXattrReply
+	(*ListXattrReply)(nil),            // 41: distrifs.ListXattrReply
+	(*SetXattrRequest)(nil),           // 42: distrifs.SetXattrRequest
+	(*RemoveXattrRequest)(nil),        // 43: distrifs.RemoveXattrRequest
+	(*StatFSRequest)(nil),             // 44: distrifs.StatFSRequest
+	(*StatFSReply)(nil),               // 45: distrifs.StatFSReply
+	(*OpenRequest)(nil),               // 46: distrifs.OpenRequest
+	(*OpenReply)(nil),                 // 47: distrifs.OpenReply
+	(*ReleaseRequest)(nil),            // 48: distrifs.ReleaseRequest
+	(*Access)(nil),                    // 49: distrifs.Access
+	(*ReleaseReply)(nil),              // 50: distrifs.ReleaseReply
+	(*Lock)(nil),                      // 51: distrifs.Lock
+	(*SetLockRequest)(nil),            // 52: distrifs.SetLockRequest
+	(*SetLockReply)(nil),              // 53: distrifs.SetLockReply
+	(*TestLockRequest)(nil),           // 54: distrifs.TestLockRequest
+	(*TestLockReply)(nil),             // 55: distrifs.TestLockReply
+	(*GetChunkLocationRequest)(nil),   // 56: distrifs.GetChunkLocationRequest
+	(*ChunkLocations)(nil),            // 57: distrifs.ChunkLocations
+	(*AssignChunkRequest)(nil),        // 58: distrifs.AssignChunkRequest
+	(*CommitRequest)(nil),             // 59: distrifs.CommitRequest
+	(*FallocateRequest)(nil),          // 60: distrifs.FallocateRequest
+	(*ReportChainFailureRequest)(nil), // 61: distrifs.ReportChainFailureRequest
+	(*ReportCorruptRequest)(nil),      // 62: distrifs.ReportCorruptRequest
+	(*ReportCorruptReply)(nil),        // 63: distrifs.ReportCorruptReply
+	(*StatusRequest)(nil),             // 64: distrifs.StatusRequest
+	(*StatusReply)(nil),               // 65: distrifs.StatusReply
+	(*RepairStatus)(nil),              // 66: distrifs.RepairStatus
+	(*NodeStatus)(nil),                // 67: distrifs.NodeStatus
+	(*FsckRequest)(nil),               // 68: distrifs.FsckRequest
+	(*FsckFinding)(nil),               // 69: distrifs.FsckFinding
+	(*FsckSummary)(nil),               // 70: distrifs.FsckSummary
+	(*OperateRequest)(nil),            // 71: distrifs.OperateRequest
+	(*OperateReply)(nil),              // 72: distrifs.OperateReply
+	(*ChunkStatus)(nil),               // 73: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 74: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 75: distrifs.DiskStatus
+	(*CopyRangeRequest)(nil),          // 76: distrifs.CopyRangeRequest
+	(*CopyRangeReply)(nil),            // 77: distrifs.CopyRangeReply
+	(*Caller)(nil),                    // 78: distrifs.Caller
+	(*Attr)(nil),                      // 79: distrifs.Attr
+	(*ChunkLocation)(nil),             // 80: distrifs.ChunkLocation
 }
 var file_master_proto_depIdxs = []int32{
-	4,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
-	6,   // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
-	14,  // 2: distrifs.SessionRequest.returned:type_name -> distrifs.Returned
-	5,   // 3: distrifs.Hello.open:type_name -> distrifs.OpenCount
-	50,  // 4: distrifs.Hello.locks:type_name -> distrifs.Lock
-	8,   // 5: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
-	9,   // 6: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
-	10,  // 7: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
-	11,  // 8: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
-	13,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
+	5,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
+	7,   // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
+	15,  // 2: distrifs.SessionRequest.returned:type_name -> distrifs.Returned
+	6,   // 3: distrifs.Hello.open:type_name -> distrifs.OpenCount
+	51,  // 4: distrifs.Hello.locks:type_name -> distrifs.Lock
+	9,   // 5: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
+	10,  // 6: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
+	11,  // 7: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
+	12,  // 8: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
+	14,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
 	0,   // 10: distrifs.Recall.keep:type_name -> distrifs.LeaseMode
 	0,   // 11: distrifs.Returned.keep:type_name -> distrifs.LeaseMode
-	74,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
+	78,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
 	0,   // 13: distrifs.AcquireRequest.mode:type_name -> distrifs.LeaseMode
-	75,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
-	12,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
-	74,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	74,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	75,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
-	12,  // 19: distrifs.AttrReply.grants:type_name -> distrifs.Grants
-	74,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
-	21,  // 21: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
-	21,  // 22: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	74,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
-	24,  // 24: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
-	12,  // 25: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
-	75,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	74,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
-	12,  // 28: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
-	74,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	74,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	75,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	76,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
-	12,  // 33: distrifs.CreateReply.grants:type_name -> distrifs.Grants
-	74,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	74,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	74,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	74,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	74,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	74,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	74,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	74,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	74,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	74,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	74,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	75,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	76,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
-	12,  // 47: distrifs.OpenReply.grants:type_name -> distrifs.Grants
-	74,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
-	5,   // 49: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
-	48,  // 50: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
+	79,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
+	13,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
+	78,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	78,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	79,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	13,  // 19: distrifs.AttrReply.grants:type_name -> distrifs.Grants
+	78,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	22,  // 21: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
+	22,  // 22: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
+	78,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	25,  // 24: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
+	13,  // 25: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
+	79,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	78,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	13,  // 28: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
+	78,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	78,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	79,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	80,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	13,  // 33: distrifs.CreateReply.grants:type_name -> distrifs.Grants
+	78,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	78,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	78,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	78,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	78,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	78,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	78,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	78,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	78,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	78,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	78,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	79,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	80,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	13,  // 47: distrifs.OpenReply.grants:type_name -> distrifs.Grants
+	78,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	6,   // 49: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
+	49,  // 50: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
 	1,   // 51: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	74,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
-	50,  // 53: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	75,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	74,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
-	50,  // 56: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
-	50,  // 57: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	74,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	76,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	12,  // 60: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
-	74,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	74,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	21,  // 63: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	74,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	74,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	74,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	66,  // 67: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	69,  // 68: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	70,  // 69: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	65,  // 70: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
-	71,  // 71: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	2,   // 72: distrifs.OperateRequest.move:type_name -> distrifs.Move
-	74,  // 73: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
-	75,  // 74: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
-	75,  // 75: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
-	12,  // 76: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
-	3,   // 77: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	17,  // 78: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	18,  // 79: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	20,  // 80: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	22,  // 81: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	25,  // 82: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	27,  // 83: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	28,  // 84: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	30,  // 85: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	31,  // 86: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	32,  // 87: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	33,  // 88: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	34,  // 89: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	34,  // 90: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	36,  // 91: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	38,  // 92: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	18,  // 93: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	41,  // 94: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	42,  // 95: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	43,  // 96: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	45,  // 97: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	47,  // 98: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	51,  // 99: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	53,  // 100: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	15,  // 101: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
-	55,  // 102: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	57,  // 103: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	58,  // 104: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	59,  // 105: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	60,  // 106: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	61,  // 107: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	63,  // 108: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	67,  // 109: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
-	72,  // 110: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
-	7,   // 111: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	19,  // 112: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	19,  // 113: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	19,  // 114: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	23,  // 115: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	26,  // 116: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	29,  // 117: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	29,  // 118: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	19,  // 119: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	19,  // 120: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	19,  // 121: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	19,  // 122: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	35,  // 123: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	35,  // 124: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	37,  // 125: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	39,  // 126: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	40,  // 127: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	19,  // 128: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	19,  // 129: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	44,  // 130: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	46,  // 131: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	49,  // 132: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	52,  // 133: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	54,  // 134: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	16,  // 135: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
-	56,  // 136: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	56,  // 137: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	19,  // 138: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	19,  // 139: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	76,  // 140: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	62,  // 141: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	64,  // 142: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	68,  // 143: distrifs.Master.Operate:output_type -> distrifs.OperateReply
-	73,  // 144: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
-	111, // [111:145] is the sub-list for method output_type
-	77,  // [77:111] is the sub-list for method input_type
-	77,  // [77:77] is the sub-list for extension type_name
-	77,  // [77:77] is the sub-list for extension extendee
-	0,   // [0:77] is the sub-list for field type_name
+	78,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	51,  // 53: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
+	79,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	78,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	51,  // 56: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	51,  // 57: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	78,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	80,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	13,  // 60: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
+	78,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	78,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	22,  // 63: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	78,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	78,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	78,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	67,  // 67: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	73,  // 68: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	74,  // 69: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	66,  // 70: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
+	75,  // 71: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	2,   // 72: distrifs.FsckFinding.kind:type_name -> distrifs.FsckKind
+	70,  // 73: distrifs.FsckFinding.summary:type_name -> distrifs.FsckSummary
+	3,   // 74: distrifs.OperateRequest.move:type_name -> distrifs.Move
+	78,  // 75: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
+	79,  // 76: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
+	79,  // 77: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
+	13,  // 78: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
+	4,   // 79: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	18,  // 80: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	19,  // 81: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	21,  // 82: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	23,  // 83: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	26,  // 84: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	28,  // 85: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	29,  // 86: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	31,  // 87: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	32,  // 88: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	33,  // 89: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	34,  // 90: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	35,  // 91: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	35,  // 92: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	37,  // 93: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	39,  // 94: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	19,  // 95: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	42,  // 96: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	43,  // 97: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	44,  // 98: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	46,  // 99: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	48,  // 100: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	52,  // 101: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	54,  // 102: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	16,  // 103: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
+	56,  // 104: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	58,  // 105: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	59,  // 106: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	60,  // 107: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	61,  // 108: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	62,  // 109: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	64,  // 110: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	71,  // 111: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
+	68,  // 112: distrifs.Master.Fsck:input_type -> distrifs.FsckRequest
+	76,  // 113: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
+	8,   // 114: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	20,  // 115: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	20,  // 116: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	20,  // 117: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	24,  // 118: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	27,  // 119: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	30,  // 120: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	30,  // 121: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	20,  // 122: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	20,  // 123: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	20,  // 124: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	20,  // 125: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	36,  // 126: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	36,  // 127: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	38,  // 128: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	40,  // 129: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	41,  // 130: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	20,  // 131: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	20,  // 132: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	45,  // 133: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	47,  // 134: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	50,  // 135: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	53,  // 136: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	55,  // 137: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	17,  // 138: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
+	57,  // 139: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	57,  // 140: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	20,  // 141: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	20,  // 142: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	80,  // 143: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	63,  // 144: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	65,  // 145: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	72,  // 146: distrifs.Master.Operate:output_type -> distrifs.OperateReply
+	69,  // 147: distrifs.Master.Fsck:output_type -> distrifs.FsckFinding
+	77,  // 148: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
+	114, // [114:149] is the sub-list for method output_type
+	79,  // [79:114] is the sub-list for method input_type
+	79,  // [79:79] is the sub-list for extension type_name
+	79,  // [79:79] is the sub-list for extension extendee
+	0,   // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -6030,8 +6370,8 @@ func file_master_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   71,
+			NumEnums:      4,
+			NumMessages:   74,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,6 +54,7 @@ const (
 	Master_ReportCorrupt_FullMethodName      = "/distrifs.Master/ReportCorrupt"
 	Master_Status_FullMethodName             = "/distrifs.Master/Status"
 	Master_Operate_FullMethodName            = "/distrifs.Master/Operate"
+	Master_Fsck_FullMethodName               = "/distrifs.Master/Fsck"
 	Master_CopyRange_FullMethodName          = "/distrifs.Master/CopyRange"
 )
 
@@ -106,6 +107,7 @@ type MasterClient interface {
 	// For operators.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusReply, error)
 	Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateReply, error)
+	Fsck(ctx context.Context, in *FsckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FsckFinding], error)
 	// Chunks of one file for another, without their bytes.
 	CopyRange(ctx context.Context, in *CopyRangeRequest, opts ...grpc.CallOption) (*CopyRangeReply, error)
 }
@@ -451,6 +453,25 @@ func (c *masterClient) Operate(ctx context.Context, in *OperateRequest, opts ...
 	return out, nil
 }
 
+func (c *masterClient) Fsck(ctx context.Context, in *FsckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FsckFinding], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Master_ServiceDesc.Streams[1], Master_Fsck_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FsckRequest, FsckFinding]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Master_FsckClient = grpc.ServerStreamingClient[FsckFinding]
+
 func (c *masterClient) CopyRange(ctx context.Context, in *CopyRangeRequest, opts ...grpc.CallOption) (*CopyRangeReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CopyRangeReply)
@@ -510,6 +531,7 @@ type MasterServer interface {
 	// For operators.
 	Status(context.Context, *StatusRequest) (*StatusReply, error)
 	Operate(context.Context, *OperateRequest) (*OperateReply, error)
+	Fsck(*FsckRequest, grpc.ServerStreamingServer[FsckFinding]) error
 	// Chunks of one file for another, without their bytes.
 	CopyRange(context.Context, *CopyRangeRequest) (*CopyRangeReply, error)
 	mustEmbedUnimplementedMasterServer()
@@ -620,6 +642,9 @@ func (UnimplementedMasterServer) Status(context.Context, *StatusRequest) (*Statu
 }
 func (UnimplementedMasterServer) Operate(context.Context, *OperateRequest) (*OperateReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Operate not implemented")
+}
+func (UnimplementedMasterServer) Fsck(*FsckRequest, grpc.ServerStreamingServer[FsckFinding]) error {
+	return status.Error(codes.Unimplemented, "method Fsck not implemented")
 }
 func (UnimplementedMasterServer) CopyRange(context.Context, *CopyRangeRequest) (*CopyRangeReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method CopyRange not implemented")
@@ -1228,6 +1253,17 @@ func _Master_Operate_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Master_Fsck_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FsckRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(MasterServer).Fsck(m, &grpc.GenericServerStream[FsckRequest, FsckFinding]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Master_FsckServer = grpc.ServerStreamingServer[FsckFinding]
+
 func _Master_CopyRange_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CopyRangeRequest)
 	if err := dec(in); err != nil {
@@ -1392,6 +1428,11 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Master_Session_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Fsck",
+			Handler:       _Master_Fsck_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "master.proto",
