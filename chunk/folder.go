@@ -55,6 +55,8 @@ type folder struct {
 	full   bool       // a write was refused for lack of space
 	fault  error      // the disk failed: out of service for writes; nil: healthy
 	scrub  scrubNote
+
+	absences int // looks in a row that did not find the superblock
 }
 
 // lockFolder takes the folder, which it makes if need be (L15).

@@ -101,7 +101,7 @@ func (s *Server) Serve(listener net.Listener) error {
 		func() { failed <- s.plane.Serve(listener) },
 		func() { failed <- a.run(s.ctx) },
 		func() { s.every(settleEvery, func() { s.settle() }) },
-		func() { s.every(refreshEvery, s.store.refresh) },
+		func() { s.every(refreshEvery, func() { s.store.refresh(); s.store.lookForFolders() }) },
 	)...) {
 		return errors.Join(proto.E(proto.Unavailable, "serve", "", "the chunkserver is closed"), listener.Close())
 	}
