@@ -21,7 +21,7 @@ const (
 //
 // Opens are soft state: after a start, sessions have one time-out to come back and
 // claim theirs; until all have or are gone, nothing is reaped. An orphan is reaped at the second look, so that an open
-// which is just being counted, or a Hello that passed one by, is not missed.
+// by who has just looked the file up, or a Hello that passed one by, is not missed.
 func (m *Master) reapOrphans(ctx context.Context) {
 	seen := map[proto.InodeID]bool{}
 	unused := map[proto.ChunkID]time.Time{}
@@ -59,6 +59,7 @@ func (m *Master) reapRound(last map[proto.InodeID]bool) map[proto.InodeID]bool {
 			seen[ino] = true
 		}
 	}
+	due = m.sessions.doom(due)
 	for len(due) > 0 {
 		batch := due[:min(len(due), reapBatch)]
 		due = due[len(batch):]

@@ -29,7 +29,9 @@ type sessions struct {
 	mu    sync.RWMutex // protects all below, and what sessions say it does
 	byID  map[proto.SessionID]*session
 	opens map[proto.InodeID]uint32 // of all sessions together
-	away  int                      // sessions that are silent
+
+	doomed map[proto.InodeID]bool // orphans that are being reaped
+	away   int                    // sessions that are silent
 }
 
 // session is one client's presence.
@@ -191,8 +193,8 @@ func (s *sessions) uncount(ino proto.InodeID, count uint32) {
 }
 
 // opened counts an open of an inode, once for each sequence of a slot. Too many
-// files: NoSpace. An orphan that nobody has open any more cannot be opened: it is
-// about to be reaped (Stale).
+// files: NoSpace. An orphan is opened like a file with a name, for who looked it up before
+// it lost its last, unless it is being reaped (Stale).
 func (s *sessions) opened(r *request, ino proto.InodeID, writable, orphan bool) proto.Kind {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,7 +202,7 @@ func (s *sessions) opened(r *request, ino proto.InodeID, writable, orphan bool) 
 	if one == nil || s.byID[one.id] != one {
 		return proto.SessionExpired
 	}
-	if orphan && s.opens[ino] == 0 {
+	if orphan && s.doomed[ino] {
 		return proto.Stale
 	}
 	if r.countedBefore() {
@@ -294,6 +296,20 @@ func (s *sessions) complete() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.away == 0
+}
+
+// doom gives those that nobody has open, which nobody can open from now on, until the
+// next call.
+func (s *sessions) doom(orphans []proto.InodeID) []proto.InodeID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.doomed = make(map[proto.InodeID]bool, len(orphans))
+	for _, ino := range orphans {
+		if s.opens[ino] == 0 {
+			s.doomed[ino] = true
+		}
+	}
+	return slices.DeleteFunc(orphans, func(ino proto.InodeID) bool { return !s.doomed[ino] })
 }
 
 // isOpen tells whether any session has the inode open.

@@ -112,6 +112,29 @@ func TestUnlinkedWhileOpen(t *testing.T) {
 	})
 }
 
+// Who looked a file up opens it, though it loses its name in between, and has it until it
+// is closed.
+func TestUnlinkedBetweenLookupAndOpen(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		reply := must[*pb.AttrReply](c.t)(one.api().Mknod(c.t.Context(), &pb.MknodRequest{Caller: one.changes(), Parent: 1, Name: []byte("f"), Mode: 0o100644}))
+		open := func() error {
+			_, err := one.api().Open(c.t.Context(), &pb.OpenRequest{Caller: one.changes(), Inode: reply.Attr.Inode})
+			return err
+		}
+		must[*pb.UnlinkReply](c.t)(one.api().Unlink(c.t.Context(), &pb.UnlinkRequest{Caller: one.changes(), Parent: 1, Name: []byte("f")}))
+		if err := open(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		must[*pb.AttrReply](c.t)(one.api().GetAttr(c.t.Context(), &pb.GetAttrRequest{Caller: one.asks(), Inode: reply.Attr.Inode}))
+		must[*pb.ReleaseReply](c.t)(one.api().Release(c.t.Context(), &pb.ReleaseRequest{Caller: one.changes(), Closed: []*pb.OpenCount{{Inode: reply.Attr.Inode, Count: 1}}}))
+		time.Sleep(10 * time.Second)
+		wantKind(t, open(), proto.Stale)
+	})
+}
+
 // An open orphan survives a crash of the master when its session claims it again.
 func TestOrphanIsClaimedAfterRestart(t *testing.T) {
 	inCluster(t, 3, Config{}, func(c *cluster) {
