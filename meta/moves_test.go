@@ -193,9 +193,10 @@ func TestMaintenanceHidesNoLoss(t *testing.T) {
 		for _, n := range chain[:2] {
 			n.set(func() { n.refuses = true })
 			n.kill()
+			time.Sleep(time.Second) // it is known to be dead
 		}
 		time.Sleep(30 * time.Second)
-		if good := c.master.nodes.Good(mustChunk(c, f)); good != 2 {
+		if good := c.master.nodes.Good(mustChunk(c, f)); good < 2 {
 			t.Errorf("%d good replicas: %s\n%s", good, show(one.locate(f)), c.take())
 		}
 	})

@@ -160,6 +160,8 @@ func (m *Master) plan(c state.Chunk) repairPlan {
 	if p.renew = p.renew || m.work.isUnsure(c.ID); p.renew {
 		return p
 	}
+	// One whose connection broke a moment ago counts as good until it is dead, and cannot be asked.
+	p.sources = slices.DeleteFunc(slices.Clone(p.sources), func(node proto.NodeID) bool { return !m.nodes.Connected(node) })
 	again := slices.DeleteFunc(slices.Clone(p.again), func(node proto.NodeID) bool { return !m.nodes.Roomy(node) })
 	p.want += len(p.again) - len(again) // where a replica was lost and none fits, another server takes it
 	p.again = again
