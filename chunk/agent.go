@@ -35,6 +35,7 @@ type agentOptions struct {
 	version string // of the software
 	dial    func(ctx context.Context, address string) (net.Conn, error)
 	peers   peers
+	lease   *lease                // nil: of nobody's concern
 	forget  func(chunk uuid.UUID) // told after a replica was removed or replaced
 	log     *slog.Logger
 }
@@ -49,6 +50,9 @@ type agent struct {
 }
 
 func newAgent(store *Store, o agentOptions) *agent {
+	if o.lease == nil {
+		o.lease = newLease()
+	}
 	return &agent{agentOptions: o, store: store}
 }
 
@@ -136,6 +140,7 @@ func (a *agent) register(ctx context.Context, nodes pb.DataNodesClient) (terms, 
 	if m := a.store.membership.Load(); m != nil {
 		request.Cluster, request.Node, request.Epoch = m.cluster.String(), uint32(m.node), uint64(m.epoch)
 	}
+	sent := time.Now()
 	reply, err := nodes.RegisterDataNode(ctx, request)
 	if err != nil {
 		return terms{}, proto.FromStatus(err)
@@ -151,6 +156,7 @@ func (a *agent) register(ctx context.Context, nodes pb.DataNodesClient) (terms, 
 		return terms{}, err
 	}
 	a.joined = true
+	a.lease.renew(sent, time.Duration(reply.DeadAfterMs)*time.Millisecond)
 	a.log.Info("registered with the master", "master", a.master, "cluster", reply.Cluster, "node", reply.Node, "epoch", reply.Epoch)
 	milliseconds := func(ms uint32) time.Duration { return time.Duration(ms) * time.Millisecond }
 	return terms{milliseconds(reply.HeartbeatMs), milliseconds(reply.DeadAfterMs), milliseconds(reply.ReportMs), reply.Buckets}, nil
@@ -169,16 +175,18 @@ type session struct {
 
 	copied, deleted atomic.Int64 // replicas, by order of the master, since that was last logged
 
-	mu      sync.Mutex // protects results
+	mu      sync.Mutex // protects below
 	results []*pb.CommandResult
+	sent    []time.Time // of heartbeats that are not acknowledged yet, in order
 }
 
 // beat sends heartbeats: one every interval, and at once when something is urgent.
 func (s *session) beat(ctx context.Context) error {
-	ticker := time.NewTicker(s.heartbeat)
+	ticker := time.NewTicker(min(s.heartbeat, s.deadAfter/3)) // so that the lease does not end in between
 	defer ticker.Stop()
 	for {
 		request, more := s.compose()
+		s.sending(time.Now())
 		if err := s.stream.Send(request); err != nil {
 			return proto.E(proto.Unavailable, "heartbeat to", s.master, "the stream broke")
 		}
@@ -241,6 +249,7 @@ func (s *session) receive() error {
 		}
 		switch command.Command.(type) {
 		case *pb.NodeCommand_Acknowledge:
+			s.acknowledged()
 		case *pb.NodeCommand_Register:
 			return proto.E(proto.Unavailable, "heartbeat to", s.master, "the master asks to register again")
 		case *pb.NodeCommand_Copy:
@@ -248,6 +257,28 @@ func (s *session) receive() error {
 		default:
 			s.queue(s.orders, command)
 		}
+	}
+}
+
+// maxUnacknowledged bounds the heartbeats whose time of sending is remembered.
+const maxUnacknowledged = 1 << 16
+
+// sending notes when a heartbeat is sent, and acknowledged that the first one which was
+// not answered yet has been.
+func (s *session) sending(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sent) < maxUnacknowledged { // else the stream will be over long before
+		s.sent = append(s.sent, now)
+	}
+}
+
+func (s *session) acknowledged() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sent) > 0 {
+		s.lease.renew(s.sent[0], s.deadAfter)
+		s.sent = s.sent[1:]
 	}
 }
 

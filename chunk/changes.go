@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -60,6 +62,24 @@ func (s *Store) replicaState(id proto.ChunkID) *pb.ReplicaState {
 		return r.describe()
 	}
 	return nil
+}
+
+// noteBroken remembers that a write was applied at a version here and failed elsewhere in
+// the chain. The master hears of it unless its writer has seen to it by then, and a later
+// start counts the replica as unclean.
+func (s *Store) noteBroken(chunk uuid.UUID, v proto.Version) {
+	id, err := s.identify("note", chunk)
+	if err != nil {
+		return
+	}
+	if r := s.find(id); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.version == v {
+			r.broken = v
+			s.changes.note(id, false)
+		}
+	}
 }
 
 // describe is nil for a replica that has no file, yet or any more. One whose

@@ -16,6 +16,9 @@
 //     the page cache still has all that was acknowledged.
 //   - fence: the version that a replica is being made equal to; from then on requests of
 //     lower versions are refused.
+//   - broken: a replica at whose version a write was applied here and failed elsewhere in
+//     the chain. It is reported, and counts as unclean after a stop.
+//   - lease: the right to serve, which ends when no master has answered for too long.
 //   - lost: a replica whose bytes cannot be relied upon any more: its disk failed
 //     while it was being written or synced (L9), or its file is not what was written.
 //   - scrub: reading every replica in the background, one pass in 14 days, to find

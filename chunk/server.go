@@ -44,6 +44,7 @@ const (
 type Server struct {
 	config Config
 	store  *Store
+	lease  *lease
 	client *pipeline.Client
 	plane  *pipeline.Server
 
@@ -76,16 +77,16 @@ func Open(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, store: store}
+	s := &Server{config: c, store: store, lease: newLease()}
 	s.client = pipeline.NewClient(pipeline.ClientOptions{Dial: c.Dial, Logger: c.Logger})
-	s.plane = pipeline.NewServer(store, s.client, pipeline.ServerOptions{Logger: c.Logger})
+	s.plane = pipeline.NewServer(&leased{store, s.lease}, s.client, pipeline.ServerOptions{Logger: c.Logger, Broken: store.noteBroken})
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
 
 // Serve serves the data plane on the listener and obeys the master until Close,
-// when it returns nil. A master that is away is waited for, while the data plane
-// serves. It fails when the first master that answers is another cluster's, or
+// when it returns nil. A master that is away is waited for; the data plane serves as
+// long as the lease lasts (lease.go). It fails when the first master that answers is another cluster's, or
 // when the listener does.
 func (s *Server) Serve(listener net.Listener) error {
 	address, err := s.advertised(listener)
@@ -94,6 +95,7 @@ func (s *Server) Serve(listener net.Listener) error {
 	}
 	failed := make(chan error, 2)
 	a := newAgent(s.store, agentOptions{
+		lease:  s.lease,
 		master: s.config.Master, address: address, version: s.config.Version, dial: s.config.Dial,
 		peers: s.client, forget: s.plane.Forget, log: s.config.Logger,
 	})

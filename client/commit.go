@@ -152,7 +152,7 @@ func (st *stream) sync(ctx context.Context) error {
 		if err == nil {
 			i.mu.Lock()
 			if st.loc.chunk == loc.chunk && st.loc.version == loc.version {
-				st.syncedSeq = max(st.syncedSeq, target)
+				st.synced(target)
 			}
 			i.mu.Unlock()
 			continue

@@ -28,6 +28,8 @@
 //   - No frame goes to a chunk that is shared. When this client has chunks shared,
 //     nothing is on its way to them, and nothing that it knew of them before, or that an
 //     answer under way says, leads a write to them afterwards.
+//   - A sync never says that bytes are there which a power loss of their whole chain may
+//     have taken (L9): the age of the chunk's version tells.
 //   - A commit names only bytes and chunks that whole chains have acknowledged.
 //   - The size of a file, as seen here, is the greater one of the master's and
 //     where unwritten or uncommitted bytes end. Nothing is read beyond it.

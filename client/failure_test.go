@@ -322,6 +322,50 @@ func TestFailedSyncLosesTheReplica(t *testing.T) {
 	}
 }
 
+// After a power loss of all chunkservers no sync says that bytes are there which were
+// acknowledged before it and not synced (L9).
+func TestPowerLossIsReportedOnce(t *testing.T) {
+	cluster := clienttest.New(t, clienttest.Options{})
+	c := connect(t, cluster)
+	f, g := create(t, c, "/f"), open(t, c, "/f", unix.O_RDWR)
+	mustWrite(t, f, noise(1, 1000), 0)
+	must(t, f.Flush(t.Context()))
+	cluster.Age(f.Inode())
+	once(t, "all lost their power", map[string]func() error{
+		"f": func() error { return f.Sync(t.Context()) },
+		"g": func() error { return g.Sync(t.Context()) },
+	}, proto.IO)
+	mustWrite(t, f, noise(2, 1000), 500)
+	must(t, f.Sync(t.Context()))
+	cluster.Age(f.Inode())
+	must(t, f.Sync(t.Context())) // nothing that was not synced
+	must(t, f.Flush(t.Context()))
+}
+
+// The same when the writer goes on before it syncs.
+func TestPowerLossBetweenWrites(t *testing.T) { // L9
+	cluster := clienttest.New(t, clienttest.Options{})
+	f := create(t, connect(t, cluster), "/f")
+	mustWrite(t, f, noise(1, 1000), 0)
+	must(t, f.Flush(t.Context()))
+	cluster.Age(f.Inode())
+	mustWrite(t, f, noise(2, 1000), 1000)
+	if err := f.Sync(t.Context()); proto.KindOf(err) != proto.IO {
+		t.Errorf("the sync says %v", err)
+	}
+	must(t, f.Sync(t.Context()))
+}
+
+// A chain that changes without a loss is no reason for an error.
+func TestSyncAfterTheChainChanged(t *testing.T) {
+	cluster := clienttest.New(t, clienttest.Options{})
+	f := create(t, connect(t, cluster), "/f")
+	mustWrite(t, f, noise(1, 1000), 0)
+	must(t, f.Flush(t.Context()))
+	cluster.Bump(f.Inode())
+	must(t, f.Sync(t.Context()))
+}
+
 // TestTooFewReplicas: what cannot reach min-replicas is never acknowledged (G6).
 func TestTooFewReplicas(t *testing.T) {
 	cluster := clienttest.New(t, clienttest.Options{})

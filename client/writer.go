@@ -37,7 +37,8 @@ type stream struct {
 	made        bool     // the replicas exist: a frame with Create was acknowledged
 	uncommitted bool     // acknowledged bytes; no commit has shown yet that the chunk is the file's (still)
 	ackedSeq    uint64   // of the last run that left in front
-	syncedSeq   uint64   // up to here on stable storage
+	syncedSeq   uint64   // up to here on stable storage of the present chain
+	durableSeq  uint64   // up to here on stable storage of some chain
 
 	failure   error     // of a frame: why the chain it was sent to must be replaced
 	failed    location  // that chain
@@ -112,7 +113,7 @@ func (st *stream) work() {
 func (st *stream) replant() {
 	st.dropAbandoned()
 	st.uprooted, st.failure = false, nil
-	st.loc, st.made, st.uncommitted, st.syncedSeq = location{}, false, false, st.ackedSeq
+	st.loc, st.made, st.uncommitted, st.syncedSeq, st.durableSeq = location{}, false, false, st.ackedSeq, st.ackedSeq
 	st.resend()
 }
 
@@ -198,7 +199,7 @@ func (st *stream) retire() {
 		}
 		st.ackedSeq = r.seq
 		if r.sync {
-			st.syncedSeq = r.seq
+			st.synced(r.seq)
 		}
 		i.c.free(r)
 	}
@@ -280,10 +281,23 @@ func (st *stream) recover() {
 	st.resend()
 }
 
-// moveTo takes a new location. What was synced must be synced there again.
+// synced notes that what left up to seq is on stable storage.
+func (st *stream) synced(seq uint64) {
+	st.syncedSeq = max(st.syncedSeq, seq)
+	st.durableSeq = max(st.durableSeq, seq)
+}
+
+// moveTo takes a new location. What was synced must be synced there again. If the version
+// has aged, what was acknowledged and never synced may be gone, and nobody has it any more:
+// the next sync must not say that it is there (L9).
 func (st *stream) moveTo(loc location) {
 	if loc.chunk == st.loc.chunk && loc.version < st.loc.version {
 		return
+	}
+	if loc.chunk == st.loc.chunk && loc.version.Age() > st.loc.version.Age() && st.ackedSeq > max(st.durableSeq, st.abandoned) {
+		st.durableSeq = st.ackedSeq // said once, then not again
+		st.ino.content++
+		st.ino.fail(proto.E(proto.IO, "write", st.subject(), "all its chunkservers went down before it was synced: some of it may be lost"))
 	}
 	if loc.chunk != st.loc.chunk {
 		st.made = loc.committed

@@ -18,6 +18,7 @@
 //   - fence: to have replicas refuse requests of other versions than a new one, and be
 //     equal to each other at it (resync.go).
 //   - base: the replica that the others are made equal to.
+//   - renewal: a new version for a chunk whose writer is gone, and equal replicas.
 //   - whole: a replica that has every byte that it acknowledged.
 //   - unsure: a chunk one of whose members may be unequal to the rest when it comes back.
 //   - orphan: an inode without a name that is open, or not reaped yet.
@@ -62,7 +63,7 @@
 //	leasing.mu             the table of leases
 //	writers.mu             over sessions.mu
 //	sessions.mu, feed.mu   in this order; then leaves, as are
-//	Registry.mu, deletes.mu, blames.mu, chunkWork.mu
+//	Registry.mu, deletes.mu, blames.mu, chunkWork.mu, renewals.mu
 //
 // Where several are needed: machine.mu before the rest. Master.mu is for Serve and
 // Close alone.

@@ -43,6 +43,7 @@ type Master struct {
 	blames   blames
 	deletes  *deletes
 	repairs  *repairs
+	renewals *renewals
 	writers  writers
 	sharings sharings
 	safe     safeMode
@@ -80,7 +81,7 @@ func Open(cfg Config) (*Master, error) {
 	}
 	m := &Master{
 		cfg: cfg, log: cfg.Logger, machine: machine, group: group, started: cfg.Now(),
-		kick: make(chan struct{}, 1), deletes: newDeletes(), repairs: newRepairs(cfg.RepairStreams),
+		kick: make(chan struct{}, 1), deletes: newDeletes(), renewals: newRenewals(), repairs: newRepairs(cfg.RepairStreams),
 	}
 	m.stopping, m.stop = context.WithCancel(context.Background())
 	if err := m.begin(); err != nil {
@@ -92,6 +93,7 @@ func Open(cfg Config) (*Master, error) {
 	m.run(m.reapOrphans)
 	m.run(m.watchNodes)
 	m.run(m.repair)
+	m.run(m.renewChunks)
 	m.run(m.removeExtras)
 	m.run(m.deleteReplicas)
 	return m, nil
@@ -119,6 +121,7 @@ func (m *Master) begin() error {
 	})
 	m.locks = newLocking(m.sessions)
 	m.leases = newLeasing(m.sessions, m.cfg.LeaseTime)
+	m.leases.abandoned = m.abandoned
 	m.safe.begin(m.started)
 	m.machine.mu.Lock()
 	m.machine.applied = m.applied

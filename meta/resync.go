@@ -49,9 +49,9 @@ func (m *Master) fence(ctx context.Context, c state.Chunk, nodes []proto.NodeID,
 }
 
 // chooseBase finds the member that the others are made equal to: one that has the version
-// already, or of the given ones the most trusted. The zero Member: there is none.
+// already, or of the given ones that are there the most trusted. The zero Member: none is.
 func chooseBase(c state.Chunk, members []registry.Member, nodes []proto.NodeID) registry.Member {
-	given := func(m registry.Member) bool { return slices.Contains(nodes, m.Node) }
+	given := func(m registry.Member) bool { return m.Connected && slices.Contains(nodes, m.Node) }
 	for _, fits := range []func(registry.Member) bool{
 		func(m registry.Member) bool { return m.Connected && m.Good(c.Version) },
 		func(m registry.Member) bool { return given(m) && isOf(m.Holds, c) && m.Holds.Sound() },

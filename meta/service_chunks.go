@@ -26,7 +26,7 @@ const (
 func (m *Master) locate(c state.Chunk) *pb.ChunkLocation {
 	members := m.members(c)
 	may := readable(c, members, m.giveUp())
-	hidden := m.work.isUnlike(c.ID)
+	hidden := m.work.isUnlike(c.ID) || m.renewals.hides(c.ID)
 	location := &pb.ChunkLocation{Index: c.Index, Chunk: uint64(c.ID), Version: uint64(c.Version), Committed: c.Committed, Shared: c.Shared()}
 	for i, member := range members {
 		replica := &pb.Replica{Node: uint32(member.Node)}

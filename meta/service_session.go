@@ -203,8 +203,14 @@ const goodbye = "goodbye"
 // sessions.end says. If the log does not take it, the session comes back with the next
 // start of the master and expires again.
 func (m *Master) endSession(one *session, why string, unheard, dead time.Duration) {
+	written := m.sessions.written(one)
 	if !m.sessions.end(one, unheard, dead) {
 		return
+	}
+	if why != goodbye { // before anybody else may write
+		for _, ino := range written {
+			m.abandoned(ino)
+		}
 	}
 	m.locks.end(one)
 	m.locks.thaw()

@@ -283,6 +283,18 @@ func (s *sessions) writable(one *session, ino proto.InodeID) bool {
 	return one != nil && one.opens[ino].writable
 }
 
+// written lists the inodes that the session has open for writing.
+func (s *sessions) written(one *session) (list []proto.InodeID) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for ino, o := range one.opens {
+		if o.writable {
+			list = append(list, ino)
+		}
+	}
+	return list
+}
+
 // has tells whether the session has the inode open.
 func (s *sessions) has(one *session, ino proto.InodeID) bool {
 	s.mu.RLock()

@@ -272,3 +272,28 @@ func TestADeadAddressIsNamed(t *testing.T) {
 	_, err := c.client.Read(testContext(t), ReadRequest{From: Hop{Node: 7, Address: "nobody"}}, make([]byte, 1))
 	wantFailure(t, err, proto.Unavailable, 7)
 }
+
+// Who applied a write that failed behind it says so, once, with the version.
+func TestABrokenChainIsTold(t *testing.T) {
+	type told struct {
+		chunk   uuid.UUID
+		version proto.Version
+	}
+	heard := make(chan told, 10)
+	c := newCluster(t, 3, clusterOptions{server: ServerOptions{Broken: func(chunk uuid.UUID, v proto.Version) { heard <- told{chunk, v} }}})
+	c.write(t, &WriteRequest{Chunk: testChunk(1), Version: 4, Data: pattern(1, 9000), Create: true})
+	c.members[2].store.set(func(s *memStore) { s.onWrite = func(uuid.UUID, uint64, int) error { return errors.New("EIO") } })
+	for range 3 {
+		if err := c.client.Write(testContext(t), &WriteRequest{Chunk: testChunk(1), Version: 4, Data: pattern(2, 9000), Chain: c.chain()}); err == nil {
+			t.Error("it succeeded")
+		}
+	}
+	for range 2 { // members 0 and 1
+		if got := <-heard; got != (told{testChunk(1), 4}) {
+			t.Errorf("%v", got)
+		}
+	}
+	if len(heard) > 0 {
+		t.Errorf("told again: %v", <-heard)
+	}
+}

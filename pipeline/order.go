@@ -112,22 +112,25 @@ func (sh *shard) dropUnused(chunk uuid.UUID, o *order) {
 	}
 }
 
-// settle is called for r when all its parts have ended: it learns from a failure.
-func (o *order) settle(r *request) {
+// settle is called for r when all its parts have ended: it learns from a failure. first
+// tells that the chunk was not broken at that version before.
+func (o *order) settle(r *request) (first bool) {
 	if r.localErr == nil && o.broken != nil && o.broken.version < r.version {
 		o.broken = nil
 	}
 	kind := proto.KindOf(r.localErr)
 	fenced := kind == proto.WrongVersion || kind == proto.NoReplica // nothing is at this version here
 	if r.hops == 0 || fenced || r.localErr == nil && r.remoteErr == nil {
-		return
+		return false
 	}
 	if o.broken == nil || o.broken.version < r.version {
 		o.broken = &breakage{version: r.version, err: r.brokenErr()}
+		first = true
 	}
 	if o.broken.version == r.version && r.length > 0 {
 		o.broken.ranges = append(o.broken.ranges, r.span())
 	}
+	return first
 }
 
 // brokenErr is what later requests are refused with.

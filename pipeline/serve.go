@@ -170,7 +170,10 @@ func (sh *shard) partDone(r *request) bool {
 		return false
 	}
 	if r.kind != kindSync {
-		sh.orders[r.chunk].settle(r)
+		first := sh.orders[r.chunk].settle(r)
+		if told := r.conn.server.options.Broken; first && told != nil {
+			go told(r.chunk, r.version)
+		}
 		sh.leave(r)
 	}
 	return true

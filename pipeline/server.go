@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/google/uuid"
+
+	"github.com/distrifs/distrifs/proto"
 )
 
 // ServerOptions tune a Server; zero values mean the defaults.
@@ -20,7 +22,12 @@ type ServerOptions struct {
 	ProgressTimeout time.Duration // a peer that stops in mid-frame, or takes no replies, is dropped; default 5 s
 	DirtyWait       time.Duration // how long a read waits for a write that is on its way down; default 5 s
 	MaxConnections  int           // default 4096
-	Logger          *slog.Logger  // default: none
+
+	// Broken, if set, is told when a write of a chunk was applied here at a version and
+	// failed elsewhere in the chain. It must not block.
+	Broken func(chunk uuid.UUID, version proto.Version)
+
+	Logger *slog.Logger // default: none
 }
 
 func (o ServerOptions) withDefaults() ServerOptions {

@@ -299,11 +299,16 @@ func (c *Cluster) Replica(n *Node, ino proto.InodeID, index uint64) (data []byte
 
 // Bump raises the version of every chunk of a file on all its replicas, as a
 // repair would: what clients remember is out of date then.
-func (c *Cluster) Bump(ino proto.InodeID) {
+func (c *Cluster) Bump(ino proto.InodeID) { c.raise(ino, proto.Version.Next) }
+
+// Age is Bump after a loss of power to all replicas: what was not synced may be gone.
+func (c *Cluster) Age(ino proto.InodeID) { c.raise(ino, proto.Version.NextAge) }
+
+func (c *Cluster) raise(ino proto.InodeID, next func(proto.Version) proto.Version) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, ch := range c.inodes[uint64(ino)].chunks {
-		ch.version++
+		ch.version = next(ch.version)
 		name := c.id.ChunkUUID(proto.ChunkID(ch.id))
 		for _, n := range ch.chain {
 			n.setVersion(name, ch.version)
