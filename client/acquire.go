@@ -121,7 +121,7 @@ func (c *Client) acquireLease(ctx context.Context, ino proto.InodeID) (got *leas
 	delete(l.acquiring, ino)
 	a.done = true
 	l.changed.Broadcast()
-	refused = err == nil && a.got == nil && (len(reply.GetGrants().GetExclusive()) == 0 || l.isDistrusted(ino))
+	refused = err == nil && a.got == nil && (len(reply.GetGrants().GetExclusive()) == 0 || l.distrusted.has(ino))
 	return a.got, refused, err
 }
 

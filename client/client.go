@@ -198,8 +198,9 @@ func newClient(opts Options, conn *grpc.ClientConn) *Client {
 	c.background, c.stop = context.WithCancel(context.Background())
 	c.sessions = newSessions(c.master, opts.Name, opts.Logger, c.locks)
 	c.sessions.onReplace = func() { c.workers.Go(c.reopen) }
-	c.sessions.leases, c.sessions.onRecall = c.leases, c.recalled
+	c.sessions.leases = c.leases
 	c.leases.send = c.sessions.sendReturned
+	c.leases.carryOut = func(h *lease) { c.workers.Go(func() { c.carryOut(h) }) }
 	return c
 }
 

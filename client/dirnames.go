@@ -73,7 +73,7 @@ func (l *leases) lookup(dir proto.InodeID, name string) (found foundName, ok boo
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.usable(dir)
-	if h == nil || h.names == nil {
+	if h == nil || h.names == nil || l.leaving[placeOf{dir, name}] > 0 {
 		return foundName{}, false
 	}
 	known, had := h.names.byName[name]
@@ -145,6 +145,32 @@ func (l *leases) noteListing(began uint64, dir proto.InodeID, from uint64, reply
 		h.listing = listing{}
 	case n > 0:
 		h.listing.next = reply.Entries[n-1].Cookie
+	}
+}
+
+// placeOf is where a name is.
+type placeOf struct {
+	dir  proto.InodeID
+	name string
+}
+
+// leave is called before this client takes names away, or gives them to something else:
+// until done is called, who looks them up asks the master, for what they stand for now
+// may be gone before the answer is here.
+func (l *leases) leave(places ...placeOf) (done func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range places {
+		l.leaving[p]++
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, p := range places {
+			if l.leaving[p]--; l.leaving[p] == 0 {
+				delete(l.leaving, p)
+			}
+		}
 	}
 }
 

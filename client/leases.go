@@ -25,11 +25,10 @@ import (
 //   - nothing newer is known, by Attr.Change.
 
 const (
-	maxLeases     = 1 << 16 // held by a client; the least recently used is given back first
-	maxNames      = 1 << 18 // remembered in all directories
-	maxRecalls    = 1 << 14 // inodes whose last recall is remembered
-	distrustTime  = 15 * time.Second
-	maxDistrusted = 1 << 12
+	maxLeases   = 1 << 16 // held by a client; the least recently used is given back first
+	maxNames    = 1 << 18 // remembered in all directories
+	maxRecalls  = 1 << 14 // inodes whose last recall is remembered
+	shrinkShare = 16      // the part of them that is given back at a time
 )
 
 // Caches are what somebody above the client, the kernel, keeps of what it was told
@@ -66,7 +65,10 @@ type leases struct {
 	used       list.List // of *lease, most recently used first
 	names      int       // in all directories
 	recalls    recallLog
-	distrusted map[proto.InodeID]time.Time // nothing is cached of these for a while
+	distrusted distrusted
+	leaving    map[placeOf]int // names that this client is taking away
+	limit      int             // maxLeases
+	carryOut   func(*lease)    // gives a lease back that has a recall, in another goroutine
 	acquiring  map[proto.InodeID]*acquisition
 
 	caches   Caches
@@ -102,7 +104,7 @@ type lease struct {
 
 func newLeases(wanted bool) *leases {
 	l := &leases{
-		wanted: wanted, held: map[proto.InodeID]*lease{}, distrusted: map[proto.InodeID]time.Time{},
+		wanted: wanted, limit: maxLeases, held: map[proto.InodeID]*lease{}, leaving: map[placeOf]int{},
 		acquiring: map[proto.InodeID]*acquisition{}, caches: noCaches{}, send: func() {},
 	}
 	l.changed = sync.NewCond(&l.mu)
@@ -161,7 +163,7 @@ func (l *leases) admitLocked(began uint64, g *pb.Grants) {
 }
 
 func (l *leases) grant(began uint64, ino proto.InodeID, mode pb.LeaseMode, g *pb.Grants) {
-	if l.recalls.voids(ino, g.Recalls) || l.isDistrusted(ino) {
+	if l.recalls.voids(ino, g.Recalls) || l.distrusted.has(ino) {
 		return
 	}
 	h := l.held[ino]
@@ -182,39 +184,17 @@ func (l *leases) grant(began uint64, ino proto.InodeID, mode pb.LeaseMode, g *pb
 	}
 }
 
-// isDistrusted tells whether nothing is to be cached of an inode for now; l.mu is held.
-func (l *leases) isDistrusted(ino proto.InodeID) bool {
-	until, ok := l.distrusted[ino]
-	if ok && time.Now().After(until) {
-		delete(l.distrusted, ino)
-		ok = false
-	}
-	return ok
-}
-
 // distrust gives up what is cached of inodes, and caches nothing of them for a while:
 // whether a change of theirs will be carried out is not known.
 func (l *leases) distrust(inodes ...proto.InodeID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, ino := range inodes {
-		l.distrustLocked(ino)
+		l.distrusted.add(ino)
 		if h := l.held[ino]; h != nil {
 			l.unlearn(h)
 		}
 	}
-}
-
-func (l *leases) distrustLocked(ino proto.InodeID) {
-	if len(l.distrusted) >= maxDistrusted {
-		now := time.Now()
-		for other, until := range l.distrusted {
-			if now.After(until) {
-				delete(l.distrusted, other)
-			}
-		}
-	}
-	l.distrusted[ino] = time.Now().Add(distrustTime)
 }
 
 // unlearn forgets all that is cached under a lease; l.mu is held.
@@ -232,30 +212,48 @@ func (l *leases) remove(h *lease) {
 	delete(l.held, h.ino)
 }
 
-// shrink gives leases back while there are too many, those that were not used for the
-// longest time first; l.mu is held.
+// shrink gives leases back when there are too many, some at a time, those that were not
+// used for the longest time first; l.mu is held.
 func (l *leases) shrink() {
-	for e := l.used.Back(); e != nil && (len(l.held) > maxLeases || l.names > maxNames); {
+	if len(l.held) <= l.limit && l.names <= maxNames {
+		return
+	}
+	leases, names := l.limit-l.limit/shrinkShare, maxNames-maxNames/shrinkShare
+	var gone []proto.InodeID
+	going := 0
+	for e := l.used.Back(); e != nil && (len(l.held)-going > leases || l.names > names); {
 		h := e.Value.(*lease)
 		e = e.Prev()
-		if h.recall != nil || h.pins > 0 || h.mode != pb.LeaseMode_LEASE_SHARED {
-			continue
+		switch {
+		case h.recall != nil:
+			going++
+		case h.pins > 0 || len(l.held)-going <= leases && h.names == nil:
+		case h.writes():
+			if l.carryOut != nil {
+				h.recall = &recall{} // of our own accord
+				l.carryOut(h)
+				going++
+			}
+		default:
+			l.untell(h)
+			l.remove(h)
+			gone = append(gone, h.ino)
 		}
-		if len(l.held) <= maxLeases && h.names == nil {
-			continue
-		}
-		l.untell(h)
-		l.remove(h)
-		l.distrustLocked(h.ino) // an answer on its way may be from before the return
-		l.giveBack(0, pb.LeaseMode_LEASE_NONE, h.ino)
+	}
+	if len(gone) > 0 {
+		l.giveBack(0, pb.LeaseMode_LEASE_NONE, gone...)
 	}
 }
 
-// giveBack has a Returned sent; l.mu is held.
+// giveBack has a Returned sent; l.mu is held. Where nobody asked for them, an answer that
+// is on its way may be from before the return.
 func (l *leases) giveBack(number uint64, keep pb.LeaseMode, inodes ...proto.InodeID) {
 	r := &pb.Returned{Number: number, Keep: keep}
 	for _, ino := range inodes {
 		r.Inodes = append(r.Inodes, uint64(ino))
+		if number == 0 {
+			l.distrusted.add(ino)
+		}
 	}
 	l.returned = append(l.returned, r)
 	l.send()

@@ -205,7 +205,7 @@ func TestARecallOvertakesAGrant(t *testing.T) {
 	l := newLeases(true)
 	l.welcomed(&pb.Welcome{Epoch: 1, LeaseMs: 10_000}, time.Now(), false)
 	began := l.begin()
-	l.recalled(&pb.Recall{Number: 1, Inodes: []uint64{7}}, nil)
+	l.recalled(&pb.Recall{Number: 1, Inodes: []uint64{7}})
 	if got := l.takeReturned(); len(got) != 1 || got[0].Number != 1 {
 		t.Errorf("answered %v", got)
 	}
@@ -327,4 +327,29 @@ func TestAWriteAfterATruncationByAnotherClient(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 	must(t, f.Sync(t.Context()))
+}
+
+func TestLeasesAreBounded(t *testing.T) {
+	cluster := leasing(t)
+	c := connect(t, cluster, checked)
+	c.leases.limit = 64
+	var last *File
+	for i := range 300 { // each under an exclusive lease
+		last = create(t, c, fmt.Sprintf("/file-%d", i))
+		mustWrite(t, last, []byte("data"), 0)
+		if i%3 > 0 {
+			must(t, last.Close())
+		}
+	}
+	eventually(t, "leases are given back", func() bool {
+		c.leases.mu.Lock()
+		defer c.leases.mu.Unlock()
+		return len(c.leases.held) <= c.leases.limit
+	})
+	other := connect(t, cluster, checked)
+	for i := range 300 {
+		if got := contents(t, open(t, other, fmt.Sprintf("/file-%d", i), unix.O_RDONLY)); string(got) != "data" {
+			t.Fatalf("file %d reads %q", i, got)
+		}
+	}
 }

@@ -267,6 +267,7 @@ func (c *Client) Rmdir(ctx context.Context, cred Cred, parent proto.InodeID, nam
 
 func (c *Client) removeName(ctx context.Context, cred Cred, op string, parent proto.InodeID, name string, fn func(context.Context, *pb.UnlinkRequest) (*pb.UnlinkReply, error)) error {
 	own := c.leases.changing(append(c.leases.known(parent, name), parent)...)
+	defer c.leases.leave(placeOf{parent, name})()
 	reply, _, err := change(ctx, c, cred, op, inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.UnlinkReply, error) {
 		return fn(ctx, &pb.UnlinkRequest{Caller: who, Parent: uint64(parent), Name: []byte(name)})
 	})
@@ -289,6 +290,7 @@ func (c *Client) Rename(ctx context.Context, cred Cred, parent proto.InodeID, na
 	}
 	sole := c.leases.soleName(parent, name)
 	own := c.leases.changing(append(append(c.leases.known(parent, name), c.leases.known(newParent, newName)...), parent, newParent)...)
+	defer c.leases.leave(placeOf{parent, name}, placeOf{newParent, newName})()
 	reply, _, err := change(ctx, c, cred, "rename", subject, func(ctx context.Context, who *pb.Caller) (*pb.RenameReply, error) {
 		return c.master.Rename(ctx, &pb.RenameRequest{
 			Caller: who, Parent: uint64(parent), Name: []byte(name),

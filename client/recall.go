@@ -36,9 +36,8 @@ type recall struct {
 	waiting int  // writers
 }
 
-// recalled takes a message of the master in. carryOut is called, in a goroutine of its
-// own, for each inode that cannot be answered for at once.
-func (l *leases) recalled(r *pb.Recall, carryOut func(*lease)) {
+// recalled takes a message of the master in.
+func (l *leases) recalled(r *pb.Recall) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var at []proto.InodeID
@@ -54,18 +53,13 @@ func (l *leases) recalled(r *pb.Recall, carryOut func(*lease)) {
 			h.recall.keep = min(h.recall.keep, r.Keep)
 		default:
 			h.recall = &recall{number: r.Number, keep: r.Keep}
-			carryOut(h)
+			l.carryOut(h)
 		}
 	}
 	if len(at) > 0 {
 		l.giveBack(r.Number, r.Keep, at...)
 	}
 	l.changed.Broadcast()
-}
-
-// recalled is called with a message of the master.
-func (c *Client) recalled(r *pb.Recall) {
-	c.leases.recalled(r, func(h *lease) { c.workers.Go(func() { c.carryOut(h) }) })
 }
 
 // carryOut does what a recall asks for, and answers it.

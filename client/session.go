@@ -40,8 +40,7 @@ type sessions struct {
 	logger    *slog.Logger
 	locks     *heldLocks
 	leases    *leases
-	onReplace func()           // a new session took the place of an expired one
-	onRecall  func(*pb.Recall) // leases are wanted back; it does not block
+	onReplace func() // a new session took the place of an expired one
 
 	kick chan struct{} // break the stream and say Hello again
 	bye  chan struct{} // closed: say goodbye and end
@@ -190,7 +189,7 @@ func (s *sessions) converse(stream pb.Master_SessionClient, hello time.Time, eve
 					sent = sent[1:]
 				}
 			case *pb.SessionEvent_Recall:
-				s.onRecall(e.Recall)
+				s.leases.recalled(e.Recall)
 			case *pb.SessionEvent_LockTurn:
 				s.locks.turn(e.LockTurn.Ticket)
 			case *pb.SessionEvent_Expired:
