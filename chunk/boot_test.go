@@ -50,3 +50,9 @@ func TestCompleteUntilTheMachineStops(t *testing.T) {
 	}
 	s.abandon()
 }
+
+func TestThisBootHasAName(t *testing.T) {
+	if name := ThisBoot(); len(name) < 32 || len(name) > bootLimit || name != ThisBoot() {
+		t.Errorf("this boot is named %q", name)
+	}
+}
