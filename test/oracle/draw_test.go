@@ -165,11 +165,12 @@ func drawTarget(r *drawer) string {
 	case 0:
 		return strings.Repeat("t", pick(r, 255, 256, 4000))
 	case 1:
-		return pick(r, "..", ".", "../..", "/nonexistent/x", "a/")
+		return pick(r, "..", ".", "../..", "nonexistent/x", "a/")
 	case 2:
 		return "../" + r.fresh()
 	}
-	return drawPath(r)
+	// Never an absolute one: it would lead out of the program's folder, to the machine's own files.
+	return strings.TrimLeft(drawPath(r), "/")
 }
 
 func drawOffset(r *drawer) int64 {
