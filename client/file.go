@@ -134,7 +134,7 @@ func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeI
 		c.locations.put(i.id, 0, locationOf(reply.Chunk))
 	}
 	if !reply.Created && flags&unix.O_TRUNC != 0 {
-		if err := i.wasTruncated(ctx); err != nil {
+		if _, err := i.truncate(ctx, cred, SetAttr{Size: new(uint64)}); err != nil {
 			return nil, errorAfterClose(f, err)
 		}
 	}
@@ -167,30 +167,16 @@ func (c *Client) CreateUnnamed(ctx context.Context, cred Cred, parent proto.Inod
 }
 
 // sendCreate makes or finds the file. A new one gets its first chunk with it,
-// so that writing a small file costs no more calls than create and commit.
+// so that writing a small file costs no more calls than create and commit. One that was
+// there is not truncated with it: what is on its way to it would come after that.
 func (c *Client) sendCreate(ctx context.Context, cred Cred, parent proto.InodeID, name string, mode, flags uint32) (*pb.CreateReply, *session, error) {
 	return change(ctx, c, cred, "create", inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.CreateReply, error) {
 		return c.master.Create(ctx, &pb.CreateRequest{
 			Caller: who, Parent: uint64(parent), Name: []byte(name), Mode: mode,
-			Exclusive: flags&unix.O_EXCL != 0, Truncate: flags&unix.O_TRUNC != 0,
-			Open: true, Flags: flags, Assign: flags&unix.O_ACCMODE != unix.O_RDONLY,
+			Exclusive: flags&unix.O_EXCL != 0,
+			Open:      true, Flags: flags, Assign: flags&unix.O_ACCMODE != unix.O_RDONLY,
 		})
 	})
-}
-
-// wasTruncated is called when a create found the file and cut it to nothing:
-// what was unwritten in it is void.
-func (i *inode) wasTruncated(ctx context.Context) error {
-	if err := i.writing.acquire(ctx, "create"); err != nil {
-		return err
-	}
-	defer i.writing.release()
-	if err := i.committing.acquire(ctx, "create"); err != nil {
-		return err
-	}
-	defer i.committing.release()
-	i.emptied()
-	return nil
 }
 
 func errorAfterClose(f *File, err error) error {

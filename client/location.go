@@ -134,8 +134,8 @@ func (l *locations) asking(ino proto.InodeID) uint64 {
 	return l.asks
 }
 
-// putAsked is put for an answer, unless chunks of the file may have become shared since
-// it was asked for.
+// putAsked is put for an answer, unless the file may have got other chunks since it was
+// asked for, or its chunks may have become shared.
 func (l *locations) putAsked(asked uint64, ino proto.InodeID, index uint64, loc location) {
 	l.mu.Lock()
 	void := asked <= l.file(ino).since
@@ -199,9 +199,10 @@ func (l *locations) drop(ino proto.InodeID, index uint64, wrong location) {
 	}
 }
 
-// dropFrom forgets the locations of chunks from first on: the file was truncated.
+// dropFrom forgets the locations of chunks from first on, and what answers that are under
+// way say of any: the file was truncated, or others may have changed it.
 func (l *locations) dropFrom(ino proto.InodeID, first uint64) {
-	l.dropRange(ino, first, math.MaxUint64)
+	l.outdate(ino, first, math.MaxUint64)
 }
 
 // dropRange forgets the locations of chunks at first <= index < end.
@@ -315,6 +316,7 @@ func (c *Client) rememberRange(asked uint64, ino proto.InodeID, first, count uin
 // assign asks for the chunk at index to write to, and for some behind it.
 func (c *Client) assign(ctx context.Context, ino proto.InodeID, index uint64, ahead uint32) (location, error) {
 	count := 1 + min(ahead, maxAssignAhead-1)
+	asked := c.locations.asking(ino)
 	reply, err := c.sendAssign(ctx, ino, index, count)
 	if err != nil && count > 1 && proto.KindOf(err) == proto.NoSpace {
 		reply, err = c.sendAssign(ctx, ino, index, 1)
@@ -325,7 +327,7 @@ func (c *Client) assign(ctx context.Context, ino proto.InodeID, index uint64, ah
 	var at location
 	for _, chunk := range reply.Chunks {
 		loc := locationOf(chunk)
-		c.locations.put(ino, chunk.Index, loc)
+		c.locations.putAsked(asked, ino, chunk.Index, loc)
 		if chunk.Index == index {
 			at = loc
 		}
