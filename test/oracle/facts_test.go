@@ -190,21 +190,21 @@ func (x *execution) agree(what string, local, cluster facts) *fault {
 	if k.cluster.btime != cluster.btime {
 		return &fault{"btime", fmt.Sprintf("%s: was made %v, and before %v", what, stamp(cluster.btime), stamp(k.cluster.btime))}
 	}
-	f := change("mtime", what, k.local.mtime, local.mtime, k.cluster.mtime, cluster.mtime)
-	if f == nil {
-		f = change("ctime", what, k.local.ctime, local.ctime, k.cluster.ctime, cluster.ctime)
+	var f *fault
+	if !k.vague && !k.hides(k.local.mtime, local.mtime) {
+		f = change("mtime", what, k.local.mtime, local.mtime, k.cluster.mtime, cluster.mtime)
 	}
-	if k.vague || k.hides(local) {
-		f = nil
+	if f == nil && !k.vague && !k.hides(k.local.ctime, local.ctime) {
+		f = change("ctime", what, k.local.ctime, local.ctime, k.cluster.ctime, cluster.ctime)
 	}
 	k.local, k.cluster, k.vague, k.tick = local, cluster, false, unix.Timespec{}
 	return f
 }
 
-// hides tells whether the local side may have changed times without showing it: calls that borrow
+// hides tells whether the local side may have changed a time without showing it: calls that borrow
 // a time give one of the last tick, even if the folder was looked at since.
-func (k *known) hides(now facts) bool {
-	return k.tick != unix.Timespec{} && k.local.ctime == now.ctime && !earlier(now.ctime, k.tick)
+func (k *known) hides(was, now unix.StatxTimestamp) bool {
+	return k.tick != unix.Timespec{} && was == now && !earlier(now, k.tick)
 }
 
 func earlier(t unix.StatxTimestamp, than unix.Timespec) bool {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -60,7 +61,7 @@ func randomCalls(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := mountTmpfs(w.local); err != nil {
+	if err := mountTmpfs(w.local, filepath.Dir(w.a), filepath.Dir(w.b)); err != nil {
 		return err
 	}
 	workers, err := hire()
@@ -94,8 +95,8 @@ const tmpfsMounted = "DISTRIFS_TEST_TMPFS"
 
 // mountTmpfs mounts the local side in a mount namespace of this process's own, so that it is
 // gone with it, and starts the process anew: all of its threads must be in there. Access times
-// are left alone, as on the cluster's mounts.
-func mountTmpfs(dir string) error {
+// are left alone, as on the cluster's mounts, which are kept.
+func mountTmpfs(dir string, mounts ...string) error {
 	if os.Getenv(tmpfsMounted) != "" {
 		return nil
 	}
@@ -105,6 +106,9 @@ func mountTmpfs(dir string) error {
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := cluster.LetGoOfMounts(mounts...); err != nil {
+		return fmt.Errorf("let go of the mounts of other tests: %w", err)
 	}
 	if err := unix.Mount("oracle", dir, "tmpfs", unix.MS_NOATIME, "mode=0777"); err != nil {
 		return fmt.Errorf("mount a tmpfs: %w", err)
