@@ -126,15 +126,16 @@ func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeI
 	} else {
 		same = c.locations.saw(attr.Inode, attr.Change, c.locations.asking(attr.Inode))
 	}
-	f := i.attach(cred, flags, attr, same)
+	truncate := !reply.Created && flags&unix.O_TRUNC != 0
+	f := i.attach(cred, flags, attr, same && !truncate)
 	if reply.Created {
 		i.begins()
 	}
 	if reply.Created && reply.Chunk.GetChunk() != 0 {
 		c.locations.put(i.id, 0, locationOf(reply.Chunk))
 	}
-	if !reply.Created && flags&unix.O_TRUNC != 0 {
-		if _, err := i.truncate(ctx, cred, SetAttr{Size: new(uint64)}); err != nil {
+	if truncate {
+		if err := i.empty(ctx, cred); err != nil {
 			return nil, errorAfterClose(f, err)
 		}
 	}
@@ -168,7 +169,7 @@ func (c *Client) CreateUnnamed(ctx context.Context, cred Cred, parent proto.Inod
 
 // sendCreate makes or finds the file. A new one gets its first chunk with it,
 // so that writing a small file costs no more calls than create and commit. One that was
-// there is not truncated with it: what is on its way to it would come after that.
+// there is not truncated with it, since that takes the tokens of the inode that it turns out to be.
 func (c *Client) sendCreate(ctx context.Context, cred Cred, parent proto.InodeID, name string, mode, flags uint32) (*pb.CreateReply, *session, error) {
 	return change(ctx, c, cred, "create", inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.CreateReply, error) {
 		return c.master.Create(ctx, &pb.CreateRequest{

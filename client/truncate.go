@@ -110,6 +110,23 @@ func (i *inode) truncated(size int64) Attr {
 	return i.merge(i.attr)
 }
 
+// empty cuts the file to nothing, and waits for no write that is on its way.
+func (i *inode) empty(ctx context.Context, cred Cred) error {
+	if err := i.beginChange(ctx, "truncate"); err != nil {
+		return err
+	}
+	defer i.writing.release()
+	if err := i.committing.acquire(ctx, "truncate"); err != nil {
+		return err
+	}
+	defer i.committing.release()
+	if _, err := i.c.sendSetAttr(ctx, cred, i.id, SetAttr{Size: new(uint64)}); err != nil {
+		return err
+	}
+	i.emptied()
+	return nil
+}
+
 // emptied is called when the master has cut the file to nothing: what was written to
 // it before is void. What is on its way goes to chunks that are the file's no more.
 // Both tokens are held.
