@@ -21,8 +21,20 @@ func chmod(s *side, c *call) answer {
 	return onPath(s, c, func(dir int, path string) error { return unix.Fchmodat(dir, path, uint32(c.mode), 0) })
 }
 
+// asOwned runs a call that is the owner's on what is in a slot. Who that is the kernel does not ask for
+// an open file, but goes by what it last heard: fstat has it hear.
+func asOwned(s *side, c *call, f func(fd int) error) answer {
+	return onSlot(s, c, func(fd int) (int, error) {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return 0, err
+		}
+		return 0, f(fd)
+	})
+}
+
 func fchmod(s *side, c *call) answer {
-	return onSlot(s, c, func(fd int) (int, error) { return 0, unix.Fchmod(fd, uint32(c.mode)) })
+	return asOwned(s, c, func(fd int) error { return unix.Fchmod(fd, uint32(c.mode)) })
 }
 
 // ownsNobody: a chown of nothing, which on Linux changes the change time and the set-id bits, and here
@@ -42,7 +54,7 @@ func fchown(s *side, c *call) answer {
 	if c.ownsNobody() {
 		return skip
 	}
-	return onSlot(s, c, func(fd int) (int, error) { return 0, unix.Fchown(fd, int(c.uid), int(c.gid)) })
+	return asOwned(s, c, func(fd int) error { return unix.Fchown(fd, int(c.uid), int(c.gid)) })
 }
 
 func timespec(ns int64) unix.Timespec {
@@ -66,8 +78,8 @@ func utimens(s *side, c *call) answer {
 }
 
 func futimens(s *side, c *call) answer {
-	return onSlot(s, c, func(fd int) (int, error) {
-		return 0, unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), []unix.Timespec{timespec(c.atime), timespec(c.mtime)}, 0)
+	return asOwned(s, c, func(fd int) error {
+		return unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), []unix.Timespec{timespec(c.atime), timespec(c.mtime)}, 0)
 	})
 }
 

@@ -2,8 +2,8 @@
 // mounts, and on a tmpfs beside it, and compares after every call: what it returned, the
 // attributes of what it was about, and at the end of each program both trees, byte by byte.
 //
-//	go test ./test/oracle                           200,000 calls
-//	go test ./test/oracle -run Random -for 8h       overnight
+//	go test ./test/oracle                           200,000 calls, the same each time
+//	go test ./test/oracle -run Random -for 8h       overnight, others each time
 //	go test ./test/oracle -run Random -seed N       the programs of a run that failed
 //	go test ./test/oracle -run Random -program F    the lines that it printed, from a file
 //

@@ -165,7 +165,7 @@ func drawTarget(r *drawer) string {
 	case 0:
 		return strings.Repeat("t", pick(r, 255, 256, 4000))
 	case 1:
-		return pick(r, "..", ".", "../..", "nonexistent/x", "a/")
+		return pick(r, "..", ".", "nonexistent/x", "a/")
 	case 2:
 		return "../" + r.fresh()
 	}

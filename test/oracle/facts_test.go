@@ -77,6 +77,7 @@ func (c *call) targets() []target {
 				path = c.to
 			}
 			add(target{slot: -1, view: -1, path: path})
+			path = strings.TrimRight(relative(path), "/")
 			if i := strings.LastIndexByte(path, '/'); i > 0 && path[0] != '@' {
 				add(target{slot: -1, view: -1, path: path[:i]})
 			} else if i < 0 {
@@ -145,9 +146,11 @@ func (x *execution) examine(c *call) *fault {
 // blur marks what changes its times as each filesystem likes. What goes into FIFOs and devices is
 // no filesystem's business.
 func (x *execution) blur(t target, c *call) {
-	if f, ok := x.local.look(t, 0); ok && (c.op.vague || f.kind != unix.S_IFREG) {
-		if k := x.known[f.inode]; k != nil {
-			k.vague = true
+	for _, t.follow = range []bool{false, true} {
+		if f, ok := x.local.look(t, 0); ok && (c.op.vague || f.kind != unix.S_IFREG) {
+			if k := x.known[f.inode]; k != nil {
+				k.vague = true
+			}
 		}
 	}
 }

@@ -35,16 +35,30 @@ func preadv2(s *side, c *call) answer {
 	})
 }
 
+// write looks where the end is before it appends: bytes go to the end in any case, but the kernel moves
+// the position to what it took for the end.
 func write(s *side, c *call) answer {
-	return onSlot(s, c, func(fd int) (int, error) { return unix.Write(fd, pattern(c.fill, c.size)) })
+	return onSlot(s, c, func(fd int) (int, error) {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return 0, err
+		}
+		return unix.Write(fd, pattern(c.fill, c.size))
+	})
 }
 
 func pwrite(s *side, c *call) answer {
 	return onSlot(s, c, func(fd int) (int, error) { return unix.Pwrite(fd, pattern(c.fill, c.size), c.at) })
 }
 
+// pwritev2 has the kernel look where the end is before RWF_APPEND: it says an offset to the filesystem,
+// not the flag.
 func pwritev2(s *side, c *call) answer {
 	return onSlot(s, c, func(fd int) (int, error) {
+		var st unix.Stat_t
+		if c.flags&unix.RWF_APPEND != 0 && unix.Fstat(fd, &st) != nil {
+			return 0, unix.EBADF
+		}
 		data := pattern(c.fill, c.size)
 		return unix.Pwritev2(fd, [][]byte{data[:len(data)/3], data[len(data)/3:]}, c.at, int(c.flags))
 	})
@@ -148,24 +162,36 @@ func zeroRange(fd int, c *call) error {
 	return nil
 }
 
-// copyRange copies from one slot to another, on until nothing more comes.
+// copyRange copies from one slot to another, on until nothing more comes; or a while, for a file that
+// is copied behind its own beginning grows by that much each time. The kernel goes by the size
+// of the source that it knows, and asks nobody: fstat before has it know, as programs do.
 func copyRange(s *side, c *call) answer {
-	to := s.slots[c.other]
-	if !to.used {
-		return skip
+	from, to := s.slots[c.slot], s.slots[c.other]
+	if !from.used || !to.used || from.mount != to.mount && sameInode(from.fd, to.fd) {
+		return skip // the kernel does not know a file by two mounts for one
 	}
 	return onSlot(s, c, func(fd int) (int, error) {
 		done, at, toAt := 0, c.at, c.toAt
-		for {
+		for range 30 {
+			var st unix.Stat_t
+			if err := unix.Fstat(fd, &st); err != nil {
+				return 0, err
+			}
 			n, err := unix.CopyFileRange(fd, &at, to.fd, &toAt, int(c.size)-done, 0)
 			if err != nil && done == 0 {
 				return 0, err
 			}
 			if done += max(n, 0); n <= 0 || done == int(c.size) {
-				return done, nil
+				break
 			}
 		}
+		return done, nil
 	})
+}
+
+func sameInode(a, b int) bool {
+	var one, other unix.Stat_t
+	return unix.Fstat(a, &one) == nil && unix.Fstat(b, &other) == nil && one.Ino == other.Ino
 }
 
 func fsync(s *side, c *call) answer {

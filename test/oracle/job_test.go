@@ -26,7 +26,8 @@ const shrinkTime = 90 * time.Second
 
 // assignment is what a job is to do.
 type assignment struct {
-	a, b, local string
+	a, b        string // folders, through both mounts
+	sandbox     string
 	seed        uint64 // of the first program; this job runs first, first+step, ...
 	first, step uint64
 	calls       int64
@@ -39,7 +40,7 @@ func parseAssignment(args []string) (w assignment, err error) {
 	if len(args) != 10 {
 		return w, fmt.Errorf("%d arguments", len(args))
 	}
-	w = assignment{a: args[0], b: args[1], local: args[2], program: args[8]}
+	w = assignment{a: args[0], b: args[1], sandbox: args[2], program: args[8]}
 	for i, n := range []*uint64{&w.seed, &w.first, &w.step} {
 		if *n, err = strconv.ParseUint(args[3+i], 10, 64); err != nil {
 			return w, err
@@ -61,14 +62,14 @@ func randomCalls(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := mountTmpfs(w.local, filepath.Dir(w.a), filepath.Dir(w.b)); err != nil {
+	if err := w.enterSandbox(); err != nil {
 		return err
 	}
-	workers, err := hire()
+	workers, err := hire(w.sandbox)
 	if err != nil {
 		return err
 	}
-	e := &executor{clusters: [2]string{w.a, w.b}, local: w.local, workers: workers, done: map[string]int{}, successful: map[string]int{}}
+	e := &executor{clusters: [2]string{w.a, w.b}, local: w.local(), workers: workers, done: map[string]int{}, successful: map[string]int{}}
 	if w.program != "" {
 		return e.replay(w.program)
 	}
@@ -81,40 +82,64 @@ func randomCalls(args []string) error {
 		if enough {
 			break
 		}
-		p := generate(w.seed+i, programLength, w.mounts)
+		e.seed = w.seed + i
+		p := generate(e.seed, programLength, w.mounts)
 		if f, at := e.run(p); f != nil {
-			return e.report(p, f, at, w.seed+i)
+			return e.report(p, f, at)
 		}
 	}
 	e.summarize(time.Since(begin))
 	return nil
 }
 
-// tmpfsMounted says in the environment that the local side is mounted.
-const tmpfsMounted = "DISTRIFS_TEST_TMPFS"
+// sandboxed says in the environment that the sandbox is there.
+const sandboxed = "DISTRIFS_TEST_SANDBOX"
 
-// mountTmpfs mounts the local side in a mount namespace of this process's own, so that it is
-// gone with it, and starts the process anew: all of its threads must be in there. Access times
-// are left alone, as on the cluster's mounts, which are kept.
-func mountTmpfs(dir string, mounts ...string) error {
-	if os.Getenv(tmpfsMounted) != "" {
-		return nil
+// enterSandbox makes a folder a tmpfs, with the local side and both mounts in it, and has the paths of
+// the assignment lead there. Workers have it as their root: wherever symlinks lead, it is not to the
+// machine's own files. It is in a mount namespace of this process's own, so that it is gone with it; for
+// that the process is started anew, since all of its threads must be in there. Access times are left
+// alone, as on the cluster's mounts.
+func (w *assignment) enterSandbox() error {
+	parts := map[string]*string{"a": &w.a, "b": &w.b}
+	if os.Getenv(sandboxed) == "" {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make mounts private: %w", err)
+		}
+		if err := unix.Mount("oracle", w.sandbox, "tmpfs", unix.MS_NOATIME, "mode=0755"); err != nil {
+			return fmt.Errorf("mount a tmpfs: %w", err)
+		}
+		proc := "/proc"
+		parts["proc"] = &proc // calls that take no descriptor name files through it
+		for name, from := range parts {
+			to := filepath.Join(w.sandbox, name)
+			if err := os.Mkdir(to, 0o755); err != nil {
+				return err
+			}
+			if err := unix.Mount(*from, to, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+				return fmt.Errorf("mount %s in the sandbox: %w", *from, err)
+			}
+		}
+		if err := cluster.LetGoOfMounts(filepath.Join(w.sandbox, "a"), filepath.Join(w.sandbox, "b")); err != nil {
+			return fmt.Errorf("let go of the mounts of other tests: %w", err)
+		}
+		if err := os.Mkdir(w.local(), 0o755); err != nil {
+			return err
+		}
+		return unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), sandboxed+"=1"))
 	}
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("unshare: %w", err)
+	for name, path := range parts {
+		*path = filepath.Join(w.sandbox, name)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := cluster.LetGoOfMounts(mounts...); err != nil {
-		return fmt.Errorf("let go of the mounts of other tests: %w", err)
-	}
-	if err := unix.Mount("oracle", dir, "tmpfs", unix.MS_NOATIME, "mode=0777"); err != nil {
-		return fmt.Errorf("mount a tmpfs: %w", err)
-	}
-	return unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), tmpfsMounted+"=1"))
+	return nil
 }
+
+// local is the folder of the local side.
+func (w *assignment) local() string { return filepath.Join(w.sandbox, "local") }
 
 // replay runs the program in a file once, and prints how it went.
 func (e *executor) replay(file string) error {
@@ -142,7 +167,7 @@ func context(p program, at int) string {
 }
 
 // report shrinks a program that failed, and says what there is to say.
-func (e *executor) report(p program, f *fault, at int, seed uint64) error {
+func (e *executor) report(p program, f *fault, at int) error {
 	p = p[:min(len(p), at+1)]
 	key := failureKey(p, f, at)
 	until := time.Now().Add(shrinkTime)
@@ -157,14 +182,14 @@ func (e *executor) report(p program, f *fault, at int, seed uint64) error {
 		small = shrink(p, fails, func() bool { return time.Now().Before(until) })
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "seed %d, call %d, %v: %s\n", seed, at, p[min(at, len(p)-1)], f.text)
+	fmt.Fprintf(&text, "seed %d, call %d, %v: %s\n", e.seed, at, p[min(at, len(p)-1)], f.text)
 	for range 3 {
 		if again, at := e.run(small); again != nil && len(small) < len(p) {
 			fmt.Fprintf(&text, "shrunk in %d runs from %d calls to %d: %s\n%s", runs, len(p), len(small), again.text, context(small, at))
 			return errors.New(text.String())
 		}
 	}
-	fmt.Fprintf(&text, "it does not fail each time; the program, from -seed %d -jobs 1 -calls %d, ends with\n%s", seed, programLength, p[max(0, len(p)-30):])
+	fmt.Fprintf(&text, "it does not fail each time; the program, from -seed %d -jobs 1 -calls %d, ends with\n%s", e.seed, programLength, p[max(0, len(p)-30):])
 	return errors.New(text.String())
 }
 

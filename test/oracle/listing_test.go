@@ -73,10 +73,12 @@ func openFolder(s *side, c *call, f func(fd int) answer) answer {
 
 func list(s *side, c *call) answer { return openFolder(s, c, listing) }
 
-// listSlot is rewinddir, and all that is there now.
+// listSlot is rewinddir, and all that is there now. A folder that was removed is no folder to the kernel that
+// removed it, and an empty one to others.
 func listSlot(s *side, c *call) answer {
 	f := s.slots[c.slot]
-	if !f.used || f.kind != unix.S_IFDIR {
+	var st unix.Stat_t
+	if !f.used || f.kind != unix.S_IFDIR || unix.Fstat(f.fd, &st) != nil || st.Nlink == 0 {
 		return skip
 	}
 	if _, err := unix.Seek(f.fd, 0, unix.SEEK_SET); err != nil {

@@ -53,9 +53,18 @@ func unlink(s *side, c *call) answer {
 	return onPath(s, c, func(dir int, path string) error { return unix.Unlinkat(dir, path, 0) })
 }
 
+// rename asks again after ESTALE: the kernel cannot see within a rename that a folder which it knows by
+// one name has got another through another mount. A stat of both, as of mv, has it see.
 func rename(s *side, c *call) answer {
 	return onPaths(s, c, func(dir int, path string, toDir int, to string) error {
-		return unix.Renameat2(dir, path, toDir, to, uint(c.flags))
+		err := unix.Renameat2(dir, path, toDir, to, uint(c.flags))
+		if err == unix.ESTALE && !s.local {
+			var st unix.Stat_t
+			unix.Fstatat(dir, path, &st, unix.AT_SYMLINK_NOFOLLOW)
+			unix.Fstatat(toDir, to, &st, unix.AT_SYMLINK_NOFOLLOW)
+			err = unix.Renameat2(dir, path, toDir, to, uint(c.flags))
+		}
+		return err
 	})
 }
 

@@ -127,10 +127,7 @@ func text(key string, field func(c *call) *string, draw func(r *drawer) string) 
 		key:    key,
 		format: func(c *call) string { return quoted(*field(c)) },
 		parse: func(c *call, value string) (err error) {
-			*field(c) = value
-			if strings.HasPrefix(value, `"`) {
-				*field(c), err = strconv.Unquote(value)
-			}
+			*field(c), err = unquoted(value)
 			return err
 		},
 		draw: func(c *call, r *drawer) { *field(c) = draw(r) },
@@ -146,7 +143,11 @@ func text(key string, field func(c *call) *string, draw func(r *drawer) string) 
 	}
 }
 
+// quoted writes a string without spaces: c*N if it is long and one byte alone.
 func quoted(s string) string {
+	if len(s) > 40 && s == strings.Repeat(s[:1], len(s)) {
+		return fmt.Sprintf("%c*%d", s[0], len(s))
+	}
 	plain := func(r rune) bool {
 		return r > ' ' && r < 0x7f && r != '"' && r != '\\'
 	}
@@ -154,6 +155,17 @@ func quoted(s string) string {
 		return s
 	}
 	return strings.ReplaceAll(strconv.QuoteToASCII(s), " ", `\x20`)
+}
+
+func unquoted(text string) (string, error) {
+	if strings.HasPrefix(text, `"`) {
+		return strconv.Unquote(text)
+	}
+	if len(text) > 2 && text[1] == '*' {
+		n, err := strconv.Atoi(text[2:])
+		return strings.Repeat(text[:1], n), err
+	}
+	return text, nil
 }
 
 // The operands there are. Several operations share each.

@@ -20,12 +20,16 @@ type fault struct {
 // patience is how long a call may take before it counts as hanging.
 const patience = 90 * time.Second
 
+// exitHangs is the exit code of a job that found a call to hang.
+const exitHangs = 3
+
 // executor runs programs, one after the other, in folders of its own.
 type executor struct {
 	clusters [2]string // folders, through both mounts
 	local    string
 	workers  []worker
 	programs int
+	seed     uint64 // of the program that is run, or made smaller
 
 	calls            int64
 	done, successful map[string]int
@@ -53,8 +57,9 @@ func (e *executor) run(p program) (f *fault, at int) {
 	}()
 	var current atomic.Int64
 	hangs := time.AfterFunc(patience, func() {
-		fmt.Printf("call %d hangs, or the comparison behind it:\n%s", current.Load(), p)
-		os.Exit(3)
+		at := int(current.Load())
+		fmt.Printf("after\n%sthis hangs, or looking at what it did; it is call %d of a program of this seed: %d\n", p[max(0, at-40):at+1], at, e.seed)
+		os.Exit(exitHangs)
 	})
 	defer hangs.Stop()
 	for i := range p {
@@ -65,6 +70,7 @@ func (e *executor) run(p program) (f *fault, at int) {
 			return f, i
 		}
 	}
+	current.Store(int64(len(p) - 1))
 	for mount := range x.cluster.roots {
 		hangs.Reset(patience)
 		if f := x.compareTrees(mount); f != nil {
@@ -76,11 +82,13 @@ func (e *executor) run(p program) (f *fault, at int) {
 
 // step runs one call on both sides.
 func (x *execution) step(c *call) *fault {
-	if c.op.name == "open" && x.isFIFO(c) {
-		c.mount = 0 // a FIFO is one within a kernel's view of a filesystem only
-	}
-	x.query(c)
+	x.workers[0].do(func() {
+		if c.op.name == "open" && x.isFIFO(c) {
+			c.mount = 0 // a FIFO is one within a kernel's view of a filesystem only
+		}
+	})
 	var local, cluster answer
+	x.workers[0].do(func() { x.query(c) })
 	x.workers[c.worker].do(func() {
 		local = c.op.run(x.local, c)
 		cluster = c.op.run(x.cluster, c)
@@ -92,14 +100,15 @@ func (x *execution) step(c *call) *fault {
 			x.successful[c.op.name]++
 		}
 	}
-	if f := compare(cluster, local); f != nil {
-		f.text += x.situation(c)
-		return f
-	}
-	if local.skipped {
-		return nil
-	}
-	return x.examine(c)
+	f := compare(cluster, local)
+	x.workers[0].do(func() {
+		if f != nil {
+			f.text += x.situation(c)
+		} else if !local.skipped {
+			f = x.examine(c)
+		}
+	})
+	return f
 }
 
 // situation describes what a call was about, as it is behind it.
@@ -142,7 +151,7 @@ func compare(cluster, local answer) *fault {
 
 // below is where in its folder a program begins: symlinks lead out of there, and what they lead to is to
 // be the same on both sides.
-const below = "1/2/3"
+const below = "1/2/3/4/5/6/7/8"
 
 // begin makes the program's folder on both sides.
 func (e *executor) begin() (*execution, error) {

@@ -41,10 +41,12 @@ func (s *side) unmap(i int) answer {
 }
 
 // load reads from a mapping: as many bytes as are within pages of the file. The kernel copies them,
-// so that what would be a SIGBUS is a shorter count.
+// so that what would be a SIGBUS is a shorter count. It goes by the size that it last heard: fstat has
+// it hear.
 func load(s *side, c *call) answer {
 	v := s.views[c.other]
-	if v.memory == nil || v.kind != unix.S_IFREG {
+	var st unix.Stat_t
+	if v.memory == nil || v.kind != unix.S_IFREG || unix.Fstat(v.fd, &st) != nil {
 		return skip
 	}
 	part := v.memory[c.at:min(viewSize, c.at+c.size)]

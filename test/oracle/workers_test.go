@@ -25,14 +25,14 @@ var identities = []identity{
 // worker is a thread with its own identity. It does what it is sent.
 type worker chan func()
 
-// hire starts a thread for each identity.
-func hire() ([]worker, error) {
+// hire starts a thread for each identity, with that root.
+func hire(root string) ([]worker, error) {
 	var workers []worker
 	for _, who := range identities {
 		w, started := make(worker), make(chan error)
 		go func() {
 			runtime.LockOSThread() // for ever: nobody else is to have such a thread
-			if err := become(who); err != nil {
+			if err := become(who, root); err != nil {
 				started <- fmt.Errorf("become user %d: %w", who.uid, err)
 				return
 			}
@@ -50,8 +50,11 @@ func hire() ([]worker, error) {
 }
 
 // become changes the calling thread alone, which the functions of package syscall do not.
-func become(who identity) error {
+func become(who identity, root string) error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	if err := unix.Chroot(root); err != nil {
 		return err
 	}
 	unix.Umask(who.umask)
