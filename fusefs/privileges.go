@@ -47,6 +47,13 @@ func (s *fileSystem) killPrivileges(ctx context.Context, h *fileHandle, caller *
 		return nil
 	}
 	known, attr := s.nowIncapable(), h.file.Attr()
+	if setID && s.backend.CacheTTL() == 0 { // leases: it costs nothing to see what another mount set since
+		now, err := s.backend.GetAttr(ctx, attr.Inode)
+		if err != nil {
+			return err
+		}
+		attr = now
+	}
 	cred, set := privileged, client.SetAttr{}
 	if setID && attr.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
 		writer := s.cred(caller, 0)
