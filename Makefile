@@ -6,7 +6,7 @@ PREFIX     ?= /usr/local
 SBIN       ?= /sbin
 BENCHFLAGS ?= -benchtime 1s
 
-.PHONY: build up down test bench lint proto install install-helpers clean
+.PHONY: build up down test fuzz bench lint proto install install-helpers clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
@@ -22,6 +22,10 @@ down: build
 test:
 	test/deps test
 	GO=$(GO) test/run
+
+# Every fuzz target, for 30 s or as T=5m says; what failed is in its package's testdata/fuzz then.
+fuzz:
+	GO=$(GO) test/fuzz $(or $(T),30s)
 
 # The parts print lines for benchstat; the whole cluster prints one table.
 bench:

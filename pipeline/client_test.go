@@ -364,11 +364,14 @@ func TestWrongBytesInAnAnswerAreDataCorrupt(t *testing.T) { // G5
 	wantFailure(t, err, proto.DataCorrupt, 5)
 }
 
+// FuzzClientReadsAnything: whatever answers a request of any kind.
 func FuzzClientReadsAnything(f *testing.F) {
 	for _, s := range samples() {
-		f.Add(s.encode())
+		for ask := range byte(4) {
+			f.Add(s.encode(), ask)
+		}
 	}
-	f.Fuzz(func(t *testing.T, answer []byte) {
+	f.Fuzz(func(t *testing.T, answer []byte, ask byte) {
 		here, there := net.Pipe()
 		client := NewClient(ClientOptions{Dial: func(context.Context, string) (net.Conn, error) { return here, nil }})
 		go func() {
@@ -376,7 +379,25 @@ func FuzzClientReadsAnything(f *testing.F) {
 			there.Write(answer)
 			there.Close()
 		}()
-		client.Read(context.Background(), ReadRequest{Offset: 4080, From: Hop{Node: 1, Address: "peer"}}, make([]byte, 32))
+		ctx, from := context.Background(), Hop{Node: 1, Address: "peer"}
+		switch ask % 4 {
+		case 0:
+			if n, err := client.Read(ctx, ReadRequest{Offset: 4080, From: from}, make([]byte, 32)); err == nil && n > 32 {
+				t.Fatalf("%d bytes of 32", n)
+			}
+		case 1:
+			start, end, err := client.Extent(ctx, ExtentRequest{Offset: 4096, Length: 8192, From: from})
+			if err == nil && (start < 4096 || start > end || end > 4096+8192) {
+				t.Fatalf("extent %d to %d", start, end)
+			}
+		case 2:
+			length, sums, err := client.Sums(ctx, testChunk(1), 1, from)
+			if err == nil && uint64(len(sums)) != (length+proto.BlockSize-1)/proto.BlockSize {
+				t.Fatalf("%d sums of %d bytes", len(sums), length)
+			}
+		case 3:
+			_ = client.Sync(ctx, testChunk(1), 1, []Hop{from})
+		}
 		client.Close()
 		here.Close()
 	})

@@ -132,7 +132,11 @@ func FromFailure(f *pb.Failure) error {
 	if f == nil {
 		return nil
 	}
-	return &Error{Kind: Kind(f.Kind), Op: f.Op, Subject: f.Subject, Detail: f.Detail}
+	kind := Kind(f.Kind)
+	if kind == OK { // a peer that says so is out of its mind: no failure counts as success
+		kind = IO
+	}
+	return &Error{Kind: kind, Op: f.Op, Subject: f.Subject, Detail: f.Detail}
 }
 
 // ToStatus is what a gRPC handler returns for err.

@@ -68,12 +68,20 @@ func readClusterFile(dir string) (*clusterFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	file, err := decodeClusterFile(text)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return file, nil
+}
+
+func decodeClusterFile(text []byte) (*clusterFile, error) {
 	var file clusterFile
 	if err := json.Unmarshal(text, &file); err != nil {
-		return nil, fmt.Errorf("read %s: %w: it is not ours or damaged; if no process of that cluster runs, remove the file", path, err)
+		return nil, fmt.Errorf("%w: it is not ours or damaged; if no process of that cluster runs, remove the file", err)
 	}
 	if file.Format != clusterFileFormat {
-		return nil, fmt.Errorf("read %s: format %d, this program knows %d: use the distrifs that wrote it", path, file.Format, clusterFileFormat)
+		return nil, fmt.Errorf("format %d, this program knows %d: use the distrifs that wrote it", file.Format, clusterFileFormat)
 	}
 	return &file, nil
 }
