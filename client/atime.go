@@ -77,7 +77,7 @@ func (a *accesses) note(ino proto.InodeID, attr *Attr, now time.Time) {
 	switch {
 	case !noted && len(a.pending) >= maxAccesses:
 		return
-	case attr != nil && !mode.due(shown(*attr, last.at), now):
+	case attr != nil && !mode.due(last.shown(*attr, noted), now):
 		return
 	case attr == nil && noted && !last.told && mode == RelAtime:
 		return
@@ -93,15 +93,16 @@ func (a *accesses) show(attr Attr) Attr {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if at := a.pending[attr.Inode].at; mode.due(&attr, at) {
-		return *shown(attr, at)
+	if read, noted := a.pending[attr.Inode]; noted && mode.due(&attr, read.at) {
+		return *read.shown(attr, noted)
 	}
 	return attr
 }
 
-func shown(attr Attr, at time.Time) *Attr {
-	if at.After(attr.Atime) {
-		attr.Atime = at
+// shown puts a read, if it was noted, into attributes.
+func (read access) shown(attr Attr, noted bool) *Attr {
+	if noted && read.at.After(attr.Atime) {
+		attr.Atime = read.at
 	}
 	return &attr
 }

@@ -119,3 +119,21 @@ func TestReadsBeyondTheBoundAreNotNoted(t *testing.T) {
 		t.Errorf("%d are kept behind the next report", len(a.pending))
 	}
 }
+
+// A time as early as any is shown while no read is noted.
+func TestAnAccessTimeBeforeAllOthers(t *testing.T) {
+	cluster := clienttest.New(t, clienttest.Options{})
+	c := connect(t, cluster)
+	c.SetAtime(RelAtime)
+	ino := hello(t, c, "/f")
+	early := time.Unix(-1<<40, 5)
+	attr, err := c.SetAttr(t.Context(), root, ino, SetAttr{Atime: &TimeSet{Time: early}})
+	must(t, err)
+	for range 2 {
+		if !attr.Atime.Equal(early) {
+			t.Errorf("set to %v, shown is %v", early, attr.Atime)
+		}
+		attr, err = c.GetAttr(t.Context(), ino)
+		must(t, err)
+	}
+}

@@ -210,8 +210,10 @@ func (i *inode) propose() (p proposal, ok bool) {
 		p.chunks = append(p.chunks, uint64(st.loc.chunk))
 	}
 	p.writer = i.writer
-	p.mtime = i.attr.Mtime // as it is: it may have been set after the last write
-	if p.last {            // size and time become visible when all chunks are
+	if p.mtime = i.attr.Mtime; i.attrAt.IsZero() { // else as it is: it may have been set after the last write
+		p.mtime = time.Now()
+	}
+	if p.last { // size and time become visible when all chunks are
 		p.size = uint64(i.ackedEnd)
 		p.content = i.content
 		if i.mtimeDirty {

@@ -209,8 +209,8 @@ func (m *Master) Commit(ctx context.Context, req *pb.CommitRequest) (*pb.AttrRep
 	if kind != proto.OK {
 		return nil, r.fail(kind, "")
 	}
-	if set && !now {
-		c.Mtime = mtime
+	if c.Mtime = mtime; !set || now {
+		c.Mtime = c.Now
 	}
 	result, err := m.change(ctx, r, c, func(st *state.State) proto.Kind {
 		r.name(c.Inode)

@@ -105,8 +105,12 @@ func (p localPlace) preserve(ctx context.Context, name string, i info) error {
 			return err
 		}
 	}
-	times := []unix.Timespec{unix.NsecToTimespec(i.atime.UnixNano()), unix.NsecToTimespec(i.mtime.UnixNano())}
+	times := []unix.Timespec{timespec(i.atime), timespec(i.mtime)}
 	return pathError("set the times of", name, unix.UtimesNanoAt(unix.AT_FDCWD, name, times, unix.AT_SYMLINK_NOFOLLOW))
+}
+
+func timespec(t time.Time) unix.Timespec {
+	return unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
 }
 
 func pathError(op, name string, err error) error {

@@ -13,8 +13,8 @@ func (s *State) AccessDue(read Read) bool {
 	if !ok {
 		return false
 	}
-	w, at := s.times(slot), stampOf(read.At)
-	return at > w.atime && (w.atime <= w.mtime || w.atime <= w.ctime || at>>stampNsecBits >= w.atime>>stampNsecBits+accessDay)
+	w, at := s.times(slot), read.At
+	return at.after(w.atime) && (!w.atime.after(w.mtime) || !w.atime.after(w.ctime) || at.Sec-accessDay >= w.atime.Sec)
 }
 
 // access moves access times forward.
@@ -24,8 +24,8 @@ func (s *State) access(c *Access) Result {
 		if !ok {
 			continue
 		}
-		if w, at := s.times(slot), stampOf(read.At); at > w.atime {
-			w.atime = at
+		if w := s.times(slot); read.At.after(w.atime) {
+			w.atime = read.At
 			s.putTimes(slot, w)
 		}
 	}

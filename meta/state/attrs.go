@@ -210,18 +210,18 @@ func (t *tables) truncate(slot uint32, size uint64) []Chunk {
 
 // setAttrTimes marks ctime, mtime if the size was set, and what was asked for.
 func (t *tables) setAttrTimes(c *SetAttr, slot uint32) {
-	now := stampOf(c.Now)
+	now := c.Now
 	w := t.times(slot)
 	w.ctime = now
 	switch {
 	case c.Set&SetMtime != 0:
-		w.mtime = stampOf(c.Mtime)
+		w.mtime = c.Mtime
 	case c.Set&(SetMtimeNow|SetSize) != 0:
 		w.mtime = now
 	}
 	switch {
 	case c.Set&SetAtime != 0:
-		w.atime = stampOf(c.Atime)
+		w.atime = c.Atime
 	case c.Set&SetAtimeNow != 0:
 		w.atime = now
 	}

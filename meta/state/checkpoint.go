@@ -14,7 +14,7 @@ import (
 // A checkpoint is the whole state in a stream of bytes. Parts are written as in
 // codec.go (little-endian, nothing padded); name is u8 length and so many bytes.
 //
-//	header  8 bytes "DFSCHECK", u32 format (2), u64 log index applied last,
+//	header  8 bytes "DFSCHECK", u32 format (3), u64 log index applied last,
 //	        u32 CRC-32C of the 20 bytes before
 //	block   u8 section, u32 length (1 to 2^20), u32 CRC-32C of the 5 bytes before and
 //	        the payload, payload
@@ -26,10 +26,11 @@ import (
 //	               u64 seed, u64 epoch, u64 last session. All zero: the state is empty
 //	2 nodes        in order of ids from 1: uuid instance, bytes address
 //	3 inodes       in order of slots from 1: u8 form, u32 generation. Form 0: the slot is free.
-//	               Forms 1 and 2 go on: u16 mode, u32 nlink, u32 uid, u32 gid, u32 rdev, u64 size,
+//	               The others go on: u16 mode, u32 nlink, u32 uid, u32 gid, u32 rdev, u64 size,
 //	               stamp mtime, stamp btime, u64 change, in form 2 also: stamp atime, stamp ctime;
 //	               nlink 65535 is a file that never had a name and may get one;
-//	               form 1 when atime = btime and ctime = mtime
+//	               form 1 when atime = btime and ctime = mtime. Form 3 (a time without a stamp):
+//	               like form 1 with both stamps 0, then time atime, mtime, ctime, btime
 //	4 free inodes  u32 slot: the next one to be used first. Generation 2^32-1 is never used
 //	5 symlinks     in order of slots: u32 slot, bytes target
 //	6 xattrs       in order of slots and names: u32 slot, name, bytes value
@@ -48,14 +49,16 @@ import (
 //	               seconds since 1970; node 0 with move 3 (rebalance)
 //	255 end        u64 XXH64 of all payloads before, in order: the state's hash
 //
-// stamp is u64: seconds since -2^31, shifted by 30, and nanoseconds below 1e9. What
+// stamp is u64: 34 bits of seconds since -2^31, shifted by 30, and nanoseconds below 1e9; time
+// is i64 seconds since 1970 and u32 nanoseconds below 1e9. What
 // can be derived (tries, parents, orphans, counters, which chunks a file has) is not
 // written, so it cannot contradict.
 //
-// Format 1, which is still read, is the same without forms 3 and 4 of chunks.
+// Older formats are still read: 2 is the same without form 3 of inodes, 1 also without
+// forms 3 and 4 of chunks.
 const (
 	checkpointMagic  = "DFSCHECK"
-	checkpointFormat = 2
+	checkpointFormat = 3
 	checkpointHead   = 8 + 4 + 8 + 4
 	blockHeader      = 1 + 4 + 4
 	maxBlockPayload  = 1 << 20
@@ -83,6 +86,7 @@ const (
 	formFree = iota
 	formInode
 	formInodeTimes // with four times
+	formInodeFar   // with four far times
 )
 
 const (
@@ -296,12 +300,7 @@ func (w *checkpointWriter) inodes(t *tables) {
 }
 
 func (w *checkpointWriter) inode(t *tables, slot uint32, n *inode) {
-	v := t.times(slot)
-	cold := v.atime != v.btime || v.ctime != v.mtime
-	form, rdev := uint8(formInode), uint32(0)
-	if cold {
-		form = formInodeTimes
-	}
+	form, rdev := t.timesForm(slot), uint32(0)
 	if n.kind() == typeChar || n.kind() == typeBlock {
 		rdev = n.content
 	}
@@ -317,13 +316,41 @@ func (w *checkpointWriter) inode(t *tables, slot uint32, n *inode) {
 	w.u32(n.gid)
 	w.u32(rdev)
 	w.u64(n.size.get())
-	w.u64(uint64(v.mtime))
-	w.u64(uint64(v.btime))
-	w.u64(t.change(slot))
-	if cold {
-		w.u64(uint64(v.atime))
-		w.u64(uint64(v.ctime))
+	if form == formInodeFar {
+		w.u64(0)
+		w.u64(0)
+	} else {
+		w.u64(n.mtime.get())
+		w.u64(n.btime.get())
 	}
+	w.u64(t.change(slot))
+	switch form {
+	case formInodeTimes:
+		c := t.colds.get(n.cold)
+		w.u64(uint64(c.atime))
+		w.u64(uint64(c.ctime))
+	case formInodeFar:
+		v := t.times(slot)
+		w.time(v.atime)
+		w.time(v.mtime)
+		w.time(v.ctime)
+		w.time(v.btime)
+	}
+}
+
+// timesForm is the form of a live inode's record.
+func (t *tables) timesForm(slot uint32) uint8 {
+	n := t.inodes.get(slot)
+	if n.cold == 0 {
+		return formInode
+	}
+	switch c := t.colds.get(n.cold); {
+	case c.atime.far():
+		return formInodeFar
+	case uint64(c.atime) != n.btime.get() || uint64(c.ctime) != n.mtime.get():
+		return formInodeTimes
+	}
+	return formInode
 }
 
 func (w *checkpointWriter) freeInodes(t *tables) {

@@ -29,6 +29,8 @@ func everything(t *testing.T) *fixture {
 	f.make(alice, dir, "symlink", typeLink)
 	f.ok(&Make{Header: f.header(root), Parent: dir, Name: []byte("device"), Mode: typeBlock | 0o600, Rdev: 0x801})
 	f.make(alice, dir, "fifo", typeFIFO|0o600)
+	old := f.make(alice, dir, "old", typeFile|0o600)
+	f.ok(&SetAttr{Header: f.header(alice), Inode: old, Set: SetMtime, Mtime: Time{Sec: -1 << 40, Nsec: 9}})
 	f.ok(&SetXattr{Header: f.header(alice), Inode: file.Inode, Name: []byte("user.b"), Value: []byte("2")})
 	f.ok(&SetXattr{Header: f.header(alice), Inode: file.Inode, Name: []byte("user.a"), Value: []byte("1")})
 	f.ok(&SetXattr{Header: f.header(alice), Inode: dir, Name: []byte("user.c"), Value: []byte("3")})
@@ -70,20 +72,22 @@ func TestGoldenCheckpoint(t *testing.T) {
 	}
 }
 
-// Checkpoints of the format before are still read, and go on in the present one.
-func TestCheckpointOfFormat1(t *testing.T) {
-	image, err := os.ReadFile("testdata/checkpoint1.golden")
-	if err != nil {
-		t.Fatal(err)
+// Checkpoints of older formats are still read, and go on in the present one.
+func TestCheckpointsOfOlderFormats(t *testing.T) {
+	for format := 1; format < checkpointFormat; format++ {
+		image, err := os.ReadFile(fmt.Sprintf("testdata/checkpoint%d.golden", format))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Load(bytes.NewReader(image))
+		if err != nil {
+			t.Fatalf("format %d: %v", format, err)
+		}
+		if written := binary.LittleEndian.Uint64(image[len(image)-8:]); s.Hash() != written {
+			t.Errorf("format %d: hash %x, loaded from a checkpoint of %x", format, s.Hash(), written)
+		}
+		reload(t, s)
 	}
-	s, err := Load(bytes.NewReader(image))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if written := binary.LittleEndian.Uint64(image[len(image)-8:]); s.Hash() != written {
-		t.Errorf("hash %x, loaded from a checkpoint of %x", s.Hash(), written)
-	}
-	reload(t, s)
 }
 
 // A state goes on from a checkpoint as if nothing had been: same answers, same ids (L6).

@@ -263,23 +263,8 @@ func (s *State) commit(c *Commit) Result {
 	if c.Cred.UID != 0 {
 		s.dropSetIDs(slot, &c.Cred)
 	}
-	s.setTimes(slot, s.times(slot).committed(stampOf(c.Mtime), stampOf(c.Now), c.Mtime == (Time{})))
+	s.setTimes(slot, s.times(slot).committed(c.Mtime, c.Now))
 	return Result{Inode: c.Inode, Attr: s.attr(slot)}
-}
-
-// committed are the times behind a commit of what was last written at mtime, or at a time unknown.
-// The change time is that of the write or of a later change of attributes, as the writer
-// has shown it to programs since; but never ahead of the master's clock. With the mtime that
-// is there nothing was written that is not known: one was set since.
-func (w times) committed(mtime, now stamp, unknown bool) times {
-	switch {
-	case unknown:
-		w.mtime, w.ctime = now, now
-	case mtime == w.mtime:
-	default:
-		w.mtime, w.ctime = mtime, max(w.ctime, min(mtime, now))
-	}
-	return w
 }
 
 func (s *State) applySetChain(c *SetChain) Result {

@@ -230,7 +230,7 @@ type Commit struct {
 	Inode  proto.InodeID
 	Size   uint64 // bytes; a commit never shrinks a file
 	Chunks []proto.ChunkID
-	Mtime  Time // zero: Header.Now
+	Mtime  Time // of the last write
 }
 
 // SetChain is a compare-and-set of a chunk's version and chain (L3). It fails with

@@ -31,30 +31,6 @@ type wide [2]uint32
 func (w wide) get() uint64   { return uint64(w[1])<<32 | uint64(w[0]) }
 func (w *wide) put(v uint64) { w[0], w[1] = uint32(v), uint32(v>>32) }
 
-// stamp is a Time in 64 bits: 34 of seconds since 1901 and 30 of nanoseconds.
-type stamp uint64
-
-const (
-	stampNsecBits = 30
-	stampEpoch    = -1 << 31 // seconds of stamp 0
-	stampSeconds  = 1 << 34
-)
-
-func stampOf(t Time) stamp {
-	switch sec := t.Sec; {
-	case sec < stampEpoch:
-		return 0
-	case sec >= stampEpoch+stampSeconds:
-		return (stampSeconds - 1) << stampNsecBits
-	default:
-		return stamp(sec-stampEpoch)<<stampNsecBits | stamp(min(t.Nsec, 999_999_999))
-	}
-}
-
-func (s stamp) time() Time {
-	return Time{Sec: int64(s>>stampNsecBits) + stampEpoch, Nsec: uint32(s & (1<<stampNsecBits - 1))}
-}
-
 // inode is the record of an inode. A free slot has mode 0 and keeps the generation
 // that its next inode will have.
 type inode struct {
@@ -80,16 +56,6 @@ const unnamed = math.MaxUint16
 // retired is the generation of slots, of inodes and of chunks, that are never used again.
 const retired = math.MaxUint32
 
-// cold is what an inode has besides when its four times are not two, when it has
-// extended attributes, or when it changed more than 2^32 times.
-type cold struct {
-	atime, ctime stamp
-	changeHigh   uint32
-	xattrs       ref // first of the list
-}
-
-func (c *cold) freeLink() *uint32 { return &c.changeHigh }
-
 // directory is what a directory has in addition.
 type directory struct {
 	parent  uint32 // slot; itself for the root and for a removed directory
@@ -99,9 +65,6 @@ type directory struct {
 }
 
 func (d *directory) freeLink() *uint32 { return &d.parent }
-
-// times are the four times of an inode.
-type times struct{ atime, mtime, ctime, btime stamp }
 
 // inode finds the slot of an id; false: there is no such inode (any more).
 func (t *tables) inode(id proto.InodeID) (uint32, bool) {
@@ -118,12 +81,11 @@ func (t *tables) inodeID(slot uint32) proto.InodeID {
 }
 
 // newInode makes an inode without a name whose times are all now.
-func (t *tables) newInode(mode, uid, gid uint32, now stamp) uint32 {
+func (t *tables) newInode(mode, uid, gid uint32, now Time) uint32 {
 	slot := t.inodes.alloc()
 	n := t.inodes.mut(slot)
 	*n = inode{generation: n.generation, mode: uint16(mode), uid: uid, gid: gid, change: 1}
-	n.btime.put(uint64(now))
-	n.mtime.put(uint64(now))
+	t.putTimes(slot, times{atime: now, mtime: now, ctime: now, btime: now})
 	t.counts.add(n.kind(), 1)
 	return slot
 }
@@ -142,7 +104,9 @@ func (t *tables) freeInode(slot uint32, freed []Chunk) []Chunk {
 		t.arena.freeBlob(n.content)
 	}
 	if n.cold != 0 {
-		t.freeXattrs(t.colds.get(n.cold).xattrs)
+		c := t.colds.get(n.cold)
+		t.freeXattrs(c.xattrs)
+		t.freeFar(c.atime)
 		t.colds.release(n.cold)
 	}
 	t.counts.orphans--
@@ -154,63 +118,6 @@ func (t *tables) freeInode(slot uint32, freed []Chunk) []Chunk {
 		t.inodes.release(slot)
 	}
 	return freed
-}
-
-func (t *tables) times(slot uint32) times {
-	n := t.inodes.get(slot)
-	m, b := stamp(n.mtime.get()), stamp(n.btime.get())
-	if n.cold == 0 {
-		return times{atime: b, mtime: m, ctime: m, btime: b}
-	}
-	c := t.colds.get(n.cold)
-	return times{atime: c.atime, mtime: m, ctime: c.ctime, btime: b}
-}
-
-// setTimes sets all times and counts a change.
-func (t *tables) setTimes(slot uint32, w times) {
-	t.putTimes(slot, w)
-	n := t.inodes.mut(slot)
-	if n.change++; n.change == 0 {
-		t.colds.mut(t.needCold(slot)).changeHigh++
-	}
-}
-
-// putTimes sets all times.
-func (t *tables) putTimes(slot uint32, w times) {
-	n := t.inodes.mut(slot)
-	if n.cold == 0 && (w.atime != w.btime || w.ctime != w.mtime) {
-		t.needCold(slot)
-	}
-	n.btime.put(uint64(w.btime))
-	n.mtime.put(uint64(w.mtime))
-	if n.cold != 0 {
-		c := t.colds.mut(n.cold)
-		c.atime, c.ctime = w.atime, w.ctime
-	}
-}
-
-// needCold makes sure that an inode has a cold record and gives its slot.
-func (t *tables) needCold(slot uint32) uint32 {
-	n := t.inodes.mut(slot)
-	if n.cold == 0 {
-		w := t.times(slot)
-		n.cold = t.colds.alloc()
-		*t.colds.mut(n.cold) = cold{atime: w.atime, ctime: w.ctime}
-	}
-	return n.cold
-}
-
-// changed marks ctime; modified marks mtime and ctime.
-func (t *tables) changed(slot uint32, now stamp) {
-	w := t.times(slot)
-	w.ctime = now
-	t.setTimes(slot, w)
-}
-
-func (t *tables) modified(slot uint32, now stamp) {
-	w := t.times(slot)
-	w.mtime, w.ctime = now, now
-	t.setTimes(slot, w)
 }
 
 // directory gives the directory part of a directory's inode, to read.
@@ -249,7 +156,7 @@ func (t *tables) attr(slot uint32) Attr {
 	a := Attr{
 		Inode: t.inodeID(slot), Mode: uint32(n.mode), Nlink: t.nlink(slot), UID: n.uid, GID: n.gid,
 		Size:  n.size.get(),
-		Atime: w.atime.time(), Mtime: w.mtime.time(), Ctime: w.ctime.time(), Btime: w.btime.time(),
+		Atime: w.atime, Mtime: w.mtime, Ctime: w.ctime, Btime: w.btime,
 		Change: t.change(slot), Plain: t.xattrs(slot) == 0,
 	}
 	switch n.kind() {

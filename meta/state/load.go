@@ -190,7 +190,7 @@ func (l *loader) name() []byte { return l.next(int(l.u8())) }
 
 func (l *loader) stamp() stamp {
 	v := stamp(l.u64())
-	l.bad = l.bad || v&(1<<stampNsecBits-1) > 999_999_999
+	l.bad = l.bad || v&stampNsecMask > 999_999_999
 	return v
 }
 
@@ -259,7 +259,7 @@ func (l *loader) loadMove() {
 
 func (l *loader) loadInode() {
 	form, generation := l.u8(), l.u32()
-	l.check(form <= formInodeTimes, "unknown form of an inode")
+	l.check(form <= formInodeFar, "unknown form of an inode")
 	l.check(l.inodes.length < l.limits.slots, "too many inodes")
 	if l.bad || l.err != nil {
 		return
@@ -270,13 +270,8 @@ func (l *loader) loadInode() {
 		return
 	}
 	mode, nlink, uid, gid, rdev, size := l.u16(), l.u32(), l.u32(), l.u32(), l.u32(), l.u64()
-	w := times{mtime: l.stamp(), btime: l.stamp()}
-	change := l.u64()
-	w.atime, w.ctime = w.btime, w.mtime
-	if form == formInodeTimes {
-		w.atime, w.ctime = l.stamp(), l.stamp()
-		l.check(w.atime != w.btime || w.ctime != w.mtime, "times written in the wrong form")
-	}
+	mtime, btime, change := l.stamp(), l.stamp(), l.u64()
+	w := l.times(form, mtime, btime)
 	l.check(generation != retired, "generation out of range")
 	if l.bad || l.err != nil {
 		return
@@ -284,17 +279,30 @@ func (l *loader) loadInode() {
 	l.inodes.live++
 	n := l.inodes.mut(slot)
 	*n = inode{generation: generation, mode: mode, uid: uid, gid: gid}
-	n.btime.put(uint64(w.btime))
-	n.mtime.put(uint64(w.mtime))
 	n.size.put(size)
-	if form == formInodeTimes || change>>32 != 0 {
-		l.needCold(slot)
-		c := l.colds.mut(n.cold)
-		c.atime, c.ctime, c.changeHigh = w.atime, w.ctime, uint32(change>>32)
-	}
 	n.change = uint32(change)
+	l.putTimes(slot, w)
+	if high := uint32(change >> 32); high != 0 {
+		l.colds.mut(l.needCold(slot)).changeHigh = high
+	}
 	l.loadContent(n, nlink, rdev)
 	l.counts.add(n.kind(), 1)
+}
+
+// times reads what a form has besides two stamps, and gives all times. Each form is for
+// times that the one before cannot hold.
+func (l *loader) times(form uint8, mtime, btime stamp) times {
+	w := times{atime: btime.time(), mtime: mtime.time(), ctime: mtime.time(), btime: btime.time()}
+	switch form {
+	case formInodeTimes:
+		atime, ctime := l.stamp(), l.stamp()
+		l.check(atime != btime || ctime != mtime, "times written in the wrong form")
+		w.atime, w.ctime = atime.time(), ctime.time()
+	case formInodeFar:
+		w = times{atime: l.time(), mtime: l.time(), ctime: l.time(), btime: l.time()}
+		l.check(mtime == 0 && btime == 0 && w.far(), "times written in the wrong form")
+	}
+	return w
 }
 
 // loadContent fills in what depends on the type.

@@ -419,9 +419,18 @@ func (m *model) chmod() (Command, proto.Kind) {
 	return c, proto.OK
 }
 
+// time gives any time: one in three is far.
+func (m *model) time() Time {
+	sec := int64(m.r.IntN(1e9))
+	if m.r.IntN(3) == 0 {
+		sec = int64(m.r.Uint64())
+	}
+	return Time{Sec: sec, Nsec: uint32(m.r.IntN(1e9))}
+}
+
 func (m *model) chown() (Command, proto.Kind) {
 	o := m.pick()
-	c := &SetAttr{Header: m.header(), Inode: o.id, Set: SetGID | SetAtime, GID: []uint32{100, 101, 200}[m.r.IntN(3)], Atime: Time{Sec: int64(m.r.IntN(1e9))}}
+	c := &SetAttr{Header: m.header(), Inode: o.id, Set: SetGID | SetAtime, GID: []uint32{100, 101, 200}[m.r.IntN(3)], Atime: m.time()}
 	member := c.Cred.GID == c.GID || slices.Contains(c.Cred.Groups, c.GID) || c.GID == o.attr.GID
 	switch {
 	case o.dead:
@@ -583,6 +592,7 @@ func (m *model) assign() (Command, proto.Kind) {
 func (m *model) commit() (Command, proto.Kind) {
 	o := m.pick()
 	c := &Commit{Header: m.header(), Inode: o.id, Size: m.r.Uint64N(4 * testChunk)}
+	c.Mtime = c.Now
 	switch {
 	case o.dead:
 		return c, proto.Stale

@@ -143,7 +143,7 @@ func (s *State) make(c *Make) Result {
 		return Result{Kind: proto.TooManyLinks}
 	}
 
-	now := stampOf(c.Now)
+	now := c.Now
 	mode, gid := inherit(mode, s.inodes.get(l.dir), &c.Cred)
 	mode, inherited := s.bequeath(l.dir, mode, c.Umask)
 	slot := s.newInode(mode, c.Cred.UID, gid, now)
@@ -205,7 +205,7 @@ func (s *State) link(c *Link) Result {
 	case n.nlink >= MaxLinks:
 		return Result{Kind: proto.TooManyLinks}
 	}
-	now := stampOf(c.Now)
+	now := c.Now
 	s.inodes.mut(slot).nlink++
 	s.changed(slot, now)
 	s.addEntry(l.dir, c.Name, l.cookie, slot)
@@ -230,7 +230,7 @@ func (s *State) unlink(c *Unlink) Result {
 	if c.Dir && s.directory(l.inode).entries > 0 {
 		return Result{Kind: proto.NotEmpty}
 	}
-	now := stampOf(c.Now)
+	now := c.Now
 	id := s.inodeID(l.inode)
 	s.removeEntry(l.dir, l.cookie)
 	s.dropName(l.dir, l.inode, now)
@@ -252,7 +252,7 @@ func unlinkDots(name []byte, rmdir bool) proto.Kind {
 
 // dropName takes account of a name that an inode lost in a directory. The last one
 // makes it an orphan.
-func (t *tables) dropName(dir, slot uint32, now stamp) {
+func (t *tables) dropName(dir, slot uint32, now Time) {
 	n := t.inodes.mut(slot)
 	if n.isDir() {
 		d := t.mutDirectory(slot)

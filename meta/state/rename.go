@@ -25,7 +25,7 @@ func (s *State) rename(c *Rename) Result {
 		r.Attr = s.attr(from.inode)
 		return r
 	}
-	now := stampOf(c.Now)
+	now := c.Now
 	if to.inode != 0 {
 		r.Replaced = s.inodeID(to.inode)
 	}
@@ -129,7 +129,7 @@ func (t *tables) isBelow(dir, top uint32) bool {
 }
 
 // move gives from's inode the name to, whose inode, if any, loses it.
-func (t *tables) move(from, to *location, now stamp) {
+func (t *tables) move(from, to *location, now Time) {
 	if to.entry != 0 {
 		t.pointEntry(to.entry, from.inode)
 		t.dropName(to.dir, to.inode, now)
@@ -142,7 +142,7 @@ func (t *tables) move(from, to *location, now stamp) {
 }
 
 // exchange swaps the inodes of two names.
-func (t *tables) exchange(from, to *location, now stamp) {
+func (t *tables) exchange(from, to *location, now Time) {
 	t.pointEntry(from.entry, to.inode)
 	t.pointEntry(to.entry, from.inode)
 	t.reparent(from.inode, from.dir, to.dir)

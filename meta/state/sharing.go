@@ -152,7 +152,7 @@ func (s *State) copyChunks(c *CopyChunks) Result {
 	if c.Cred.UID != 0 {
 		s.dropSetIDs(to, &c.Cred)
 	}
-	s.modified(to, stampOf(c.Now))
+	s.modified(to, c.Now)
 	r.Attr = s.attr(to)
 	return r
 }

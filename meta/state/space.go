@@ -22,7 +22,7 @@ func (s *State) fallocate(c *Fallocate) Result {
 	if c.Cred.UID != 0 {
 		s.dropSetIDs(slot, &c.Cred)
 	}
-	s.modified(slot, stampOf(c.Now))
+	s.modified(slot, c.Now)
 	r.Attr = s.attr(slot)
 	return r
 }

@@ -121,7 +121,7 @@ func (s *State) init(c *Init) Result {
 		return Result{Kind: proto.Invalid}
 	}
 	s.config = config
-	root := s.newInode(typeDir|0o755, 0, 0, stampOf(c.Now))
+	root := s.newInode(typeDir|0o755, 0, 0, c.Now)
 	s.inodes.mut(root).content = s.newDirectory(root)
 	return Result{Inode: s.inodeID(root), Attr: s.attr(root)}
 }

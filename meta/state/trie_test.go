@@ -145,21 +145,3 @@ func TestBlobs(t *testing.T) {
 		t.Errorf("%d blocks are left", n)
 	}
 }
-
-func TestStampKeepsTimes(t *testing.T) {
-	last := int64(stampEpoch + stampSeconds - 1)
-	for _, c := range []struct{ in, want Time }{
-		{Time{}, Time{}},
-		{Time{1_700_000_000, 999_999_999}, Time{1_700_000_000, 999_999_999}},
-		{Time{stampEpoch, 1}, Time{stampEpoch, 1}},
-		{Time{stampEpoch - 1, 5}, Time{stampEpoch, 0}},
-		{Time{last, 5}, Time{last, 5}},
-		{Time{last + 1, 5}, Time{last, 0}},
-		{Time{-1 << 63, 5}, Time{stampEpoch, 0}},
-		{Time{1<<63 - 1, 5}, Time{last, 0}},
-	} {
-		if got := stampOf(c.in).time(); got != c.want {
-			t.Errorf("%v came back as %v, want %v", c.in, got, c.want)
-		}
-	}
-}

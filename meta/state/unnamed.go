@@ -24,7 +24,7 @@ func (s *State) makeUnnamed(c *MakeUnnamed) Result {
 	}
 	mode, gid := inherit(typeFile|c.Mode&modePerm, s.inodes.get(dir), &c.Cred)
 	mode, inherited := s.bequeath(dir, mode, c.Umask)
-	slot := s.newInode(mode, c.Cred.UID, gid, stampOf(c.Now))
+	slot := s.newInode(mode, c.Cred.UID, gid, c.Now)
 	s.inodes.mut(slot).nlink = unnamed
 	s.addOrphan(slot)
 	s.receive(slot, inherited)

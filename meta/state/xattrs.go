@@ -218,7 +218,7 @@ func (s *State) setXattr(c *SetXattr) Result {
 	} else {
 		s.putXattr(slot, c.Name, c.Value)
 	}
-	s.changed(slot, stampOf(c.Now))
+	s.changed(slot, c.Now)
 	return Result{Inode: c.Inode, Attr: s.attr(slot)}
 }
 
@@ -233,7 +233,7 @@ func (s *State) removeXattr(c *RemoveXattr) Result {
 	if !s.dropXattr(slot, c.Name) {
 		return Result{Kind: proto.NoAttr}
 	}
-	s.changed(slot, stampOf(c.Now))
+	s.changed(slot, c.Now)
 	return Result{Inode: c.Inode, Attr: s.attr(slot)}
 }
 
