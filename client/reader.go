@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/distrifs/distrifs/internal/late"
 	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
@@ -237,8 +238,8 @@ func (c *Client) readReplicas(ctx context.Context, loc location, p []byte, at in
 }
 
 func (c *Client) readReplica(ctx context.Context, loc location, hop pipeline.Hop, p []byte, at int64) (int, error) {
-	attempt, cancel := context.WithTimeout(ctx, replicaTimeout)
-	defer cancel()
+	attempt := late.WithTimeout(ctx, replicaTimeout)
+	defer attempt.End()
 	c.health.begin(hop.Node)
 	start := time.Now()
 	n, err := c.data.Read(attempt, pipeline.ReadRequest{

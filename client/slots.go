@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/distrifs/distrifs/internal/late"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -94,14 +95,14 @@ func (s *sessions) takeSlot(ctx context.Context) (*session, *slot, error) {
 // patience is what one call has left: the caller's context and IOTimeout.
 type patience struct {
 	ctx    context.Context
-	cancel context.CancelFunc
+	cancel func()
 	caller context.Context
 	delay  time.Duration
 }
 
 func (c *Client) newPatience(ctx context.Context) *patience {
-	limited, cancel := context.WithTimeout(ctx, c.opts.IOTimeout)
-	return &patience{ctx: limited, cancel: cancel, caller: ctx}
+	limited := late.WithTimeout(ctx, c.opts.IOTimeout)
+	return &patience{ctx: limited, cancel: limited.End, caller: ctx}
 }
 
 // pause waits before the next attempt; an error means that there is none.

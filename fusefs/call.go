@@ -88,6 +88,9 @@ func (c *call) Deadline() (time.Time, bool) { return time.Time{}, false }
 // Done implements context.Context.
 func (c *call) Done() <-chan struct{} { return c.context().Done() }
 
+// Hint implements late.Hinter: nothing ends a call that was not interrupted.
+func (c *call) Hint() <-chan struct{} { return c.interrupt }
+
 // Err implements context.Context.
 func (c *call) Err() error {
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -42,6 +43,8 @@ type call struct {
 	owner callOwner
 	done  func(error)
 	wait  chan bool // of capacity 1; false: the waiter is let go, the call is not over
+
+	timer *time.Timer // of who waits; nil: never needed
 }
 
 const (
@@ -71,7 +74,7 @@ func newCallOf(c *Client) *call { return &call{client: c, wait: make(chan bool, 
 // recycle is called by the last one to know c.
 func (c *call) recycle() {
 	client := c.client
-	*c = call{client: client, head: c.head[:0], wait: c.wait}
+	*c = call{client: client, head: c.head[:0], wait: c.wait, timer: c.timer}
 	client.calls.Put(c)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/distrifs/distrifs/internal/late"
 	"github.com/distrifs/distrifs/proto"
 )
 
@@ -179,8 +180,10 @@ func (c *Client) send(ctx context.Context, call *call, h *header, lane int) erro
 			return err
 		}
 		call.cost = int64(requestCost + len(call.data) + call.want)
-		if err := cc.window.Acquire(ctx, call.cost); err != nil {
-			return err
+		if !cc.window.TryAcquire(call.cost) {
+			if err := cc.window.Acquire(ctx, call.cost); err != nil {
+				return err
+			}
 		}
 		err = cc.enqueue(call, h)
 		if err == nil {
@@ -360,9 +363,7 @@ func (c *call) ended(err error) error {
 
 // await waits for the end of c, or of ctx.
 func (c *call) await(ctx context.Context) (int, error) {
-	select {
-	case <-c.wait:
-	default:
+	if !c.awaitCalmly(ctx) {
 		select {
 		case <-c.wait:
 		case <-ctx.Done():
@@ -381,4 +382,39 @@ func (c *call) await(ctx context.Context) (int, error) {
 	n, err := c.n, c.err
 	c.recycle()
 	return n, err
+}
+
+// awaitCalmly waits for the end of c as long as ctx cannot have ended.
+func (c *call) awaitCalmly(ctx context.Context) (over bool) {
+	select {
+	case <-c.wait:
+		return true
+	default:
+	}
+	calm, ok := ctx.(late.Hinter)
+	if !ok {
+		return false
+	}
+	var expired <-chan time.Time
+	if deadline, ok := ctx.Deadline(); ok {
+		expired = c.alarm(deadline)
+		defer c.timer.Stop()
+	}
+	select {
+	case <-c.wait:
+		return true
+	case <-calm.Hint():
+	case <-expired:
+	}
+	return false
+}
+
+// alarm is the channel of c's own timer.
+func (c *call) alarm(at time.Time) <-chan time.Time {
+	if c.timer == nil {
+		c.timer = time.NewTimer(time.Until(at))
+	} else {
+		c.timer.Reset(time.Until(at))
+	}
+	return c.timer.C
 }
