@@ -170,3 +170,27 @@ func TestLocksAreClaimedAfterRestart(t *testing.T) {
 		b2.wantLock(held, 0, false)
 	})
 }
+
+// What a client claims after a restart of the master may be on its way when it unlocks:
+// the lock does not come back behind that.
+func TestAClaimDoesNotOvertakeAnUnlock(t *testing.T) { // G7
+	inCluster(t, 0, Config{}, func(c *cluster) {
+		a, b := c.connect(&pb.Hello{}), c.connect(&pb.Hello{})
+		held, unlock := exclusive(1), exclusive(1)
+		unlock.Mode = pb.LockMode_LOCK_NONE
+		a.wantLock(held, 0, false)
+		a.vanish()
+		b.vanish()
+		c.crash(1)
+		b2 := c.connect(&pb.Hello{Resume: b.welcome.Session})
+		defer b2.vanish()
+		b2.sequence = b.sequence
+		_, err := a.lock(unlock, 0)
+		wantKind(t, err, proto.Unavailable)
+		a2 := c.connect(&pb.Hello{Resume: a.welcome.Session, Locks: []*pb.Lock{held}})
+		defer a2.vanish()
+		a2.sequence = a.sequence
+		a2.wantLock(unlock, 0, false)
+		b2.wantLock(held, 0, false)
+	})
+}

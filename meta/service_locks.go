@@ -23,6 +23,9 @@ func (m *Master) SetLock(ctx context.Context, req *pb.SetLockRequest) (*pb.SetLo
 	if kind != proto.OK || req.Wait && req.Ticket == 0 {
 		return nil, r.fail(proto.Invalid, "")
 	}
+	if m.sessions.isSilent(r.session) { // what it claims when it resumes is older than what it asks for now
+		return nil, r.failLock(proto.Unavailable)
+	}
 	if l.Mode == 0 {
 		kind = m.locks.use(r.session, func(t *locks.Table) proto.Kind { return t.Unlock(l) })
 		return &pb.SetLockReply{}, r.fail(kind, "")
@@ -88,7 +91,7 @@ func (m *Master) TestLock(_ context.Context, req *pb.TestLockRequest) (*pb.TestL
 func (r *request) failLock(kind proto.Kind) error {
 	detail := ""
 	if kind == proto.Unavailable {
-		detail = "the master has started, and not all clients have said what they have locked; try again"
+		detail = "the master has started, and not all clients have said yet what they have locked; try again"
 	}
 	return r.fail(kind, detail)
 }
