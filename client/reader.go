@@ -246,7 +246,7 @@ func (c *Client) readReplica(ctx context.Context, loc location, hop pipeline.Hop
 		Chunk: c.cluster.ChunkUUID(loc.chunk), Version: loc.version, Offset: uint64(at), From: hop,
 	}, p)
 	c.health.end(hop.Node, n, time.Since(start), err == nil || ctx.Err() != nil)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		c.opts.Logger.Warn("replica failed; trying another", "chunk", loc.chunk.String(), "node", uint32(hop.Node), "address", hop.Address, "error", err)
 	}
 	return n, err
