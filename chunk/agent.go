@@ -247,9 +247,10 @@ func (s *session) receive() error {
 		case s.answered <- struct{}{}:
 		default:
 		}
-		switch command.Command.(type) {
+		switch c := command.Command.(type) {
 		case *pb.NodeCommand_Acknowledge:
 			s.acknowledged()
+			s.store.compareWith(time.Duration(c.Acknowledge.TypicalLatencyUs) * time.Microsecond)
 		case *pb.NodeCommand_Register:
 			return proto.E(proto.Unavailable, "heartbeat to", s.master, "the master asks to register again")
 		case *pb.NodeCommand_Copy:

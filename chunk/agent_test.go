@@ -112,7 +112,7 @@ func (m *fakeMaster) BlockReport(_ context.Context, r *pb.BlockReportRequest) (*
 		digests := make([]uint64, testBuckets)
 		for _, s := range m.replicas {
 			id := proto.ChunkID(s.Chunk)
-			digests[proto.BucketOf(id, testBuckets)] += proto.ReplicaDigest(id, proto.Version(s.Version), proto.FlagsOf(s.Unclean, s.Corrupt, s.Complete, s.Broken))
+			digests[proto.BucketOf(id, testBuckets)] += proto.ReplicaDigest(id, proto.Version(s.Version), proto.FlagsOf(s.Unclean, s.Corrupt, s.Complete, s.Broken).OnDisk(s.Slow, s.Failing))
 		}
 		for b, digest := range r.Digests {
 			if digest != digests[b] {
@@ -343,7 +343,7 @@ func TestReportIsSplit(t *testing.T) {
 	const count = maxReported + 5000
 	for n := range count {
 		r := s.newReplica(proto.ChunkID(n), 1)
-		r.state = whole
+		r.state, r.folder = whole, s.folders[0]
 		s.index[r.id] = r
 	}
 	m := &reportSink{seen: map[uint64]bool{}}

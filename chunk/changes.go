@@ -97,6 +97,7 @@ func (r *replica) describe() *pb.ReplicaState {
 		Unclean: r.unclean, Complete: r.unclean && !r.gaps,
 		Broken:  r.broken == r.version,
 		Corrupt: r.corrupt.Load() || r.lost.Load() != nil,
+		Slow:    r.folder.is(slow), Failing: r.folder.is(failing),
 	}
 }
 

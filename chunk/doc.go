@@ -21,6 +21,7 @@
 //   - lease: the right to serve, which ends when no master has answered for too long.
 //   - lost: a replica whose bytes cannot be relied upon any more: its disk failed
 //     while it was being written or synced (L9), or its file is not what was written.
+//   - sick: a folder's disk that is slow or failing; see condition.go.
 //   - scrub: reading every replica in the background, one pass in 14 days, to find
 //     damage while good replicas are left.
 //   - agent: the part that talks to the master.

@@ -26,6 +26,7 @@ import (
 //	boot                             boot.go
 //	tmp/                             replicas not whole yet; emptied at each start
 //	scrub                            progress.go
+//	probe                            probe.go
 //	quarantine/chunk-<uuid>.<n>      what start found twice; for a person to judge
 const (
 	lockName      = "lock"
@@ -46,6 +47,8 @@ type folder struct {
 
 	intact      bool          // all that was written before the last stop is there, synced or not
 	temporaries atomic.Uint64 // names given out in tmp/
+	condition   atomic.Uint32 // a condition; set with mu held
+	told        condition     // that the master was told; see tellConditions
 
 	mu     sync.Mutex // protects all below
 	sb     superblock // as on disk
@@ -54,6 +57,7 @@ type folder struct {
 	placed uint64     // bytes that replicas made since may come to need
 	full   bool       // a write was refused for lack of space
 	fault  error      // the disk failed: out of service for writes; nil: healthy
+	pulse  pulse
 	scrub  scrubNote
 
 	absences int // looks in a row that did not find the superblock
@@ -210,6 +214,7 @@ func (f *folder) failed(op string, err error) error {
 	defer f.mu.Unlock()
 	if f.fault == nil {
 		f.fault = failure
+		f.judge()
 		f.log.Error("disk failed: folder is out of service for writes", "error", failure)
 	}
 	return failure
@@ -266,13 +271,18 @@ func (f *folder) place(n int64) {
 func (f *folder) status() *pb.DiskStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	st := &pb.DiskStatus{Path: f.path, TotalBytes: f.total, FreeBytes: f.free, ScrubDone: uint64(f.scrub.done), ScrubBytes: uint64(f.scrub.of)}
+	st := &pb.DiskStatus{
+		Path: f.path, TotalBytes: f.total, FreeBytes: f.free, ScrubDone: uint64(f.scrub.done), ScrubBytes: uint64(f.scrub.of),
+		LatencyUs: uint64(f.pulse.median().Microseconds()), Sick: !f.is(healthy),
+	}
 	if !f.scrub.finished.IsZero() {
 		st.ScrubFinished = f.scrub.finished.Unix()
 	}
 	switch {
 	case f.fault != nil:
 		st.Fault, st.FreeBytes = f.fault.Error(), 0
+	case f.pulse.slow:
+		st.Fault, st.FreeBytes = f.pulse.reason(), 0
 	case f.full:
 		st.Fault, st.FreeBytes = "full", 0
 	}

@@ -162,7 +162,7 @@ func (s *Store) folderForCopy(old *replica) (*folder, error) {
 	if old != nil {
 		old.mu.RLock()
 		defer old.mu.RUnlock()
-		if old.state == whole && old.folder.room() > 0 {
+		if old.state == whole && old.folder.room() > 0 && !old.folder.is(slow) {
 			return old.folder, nil
 		}
 	}

@@ -60,7 +60,7 @@ func (s *session) addDigests(request *pb.BlockReportRequest) {
 	request.Digests = make([]uint64, s.buckets)
 	for _, r := range s.store.replicaStates(func(proto.ChunkID) bool { return true }) {
 		id := proto.ChunkID(r.Chunk)
-		request.Digests[proto.BucketOf(id, s.buckets)] += proto.ReplicaDigest(id, proto.Version(r.Version), proto.FlagsOf(r.Unclean, r.Corrupt, r.Complete, r.Broken))
+		request.Digests[proto.BucketOf(id, s.buckets)] += proto.ReplicaDigest(id, proto.Version(r.Version), proto.FlagsOf(r.Unclean, r.Corrupt, r.Complete, r.Broken).OnDisk(r.Slow, r.Failing))
 	}
 }
 

@@ -99,11 +99,13 @@ func (s *Server) Serve(listener net.Listener) error {
 		master: s.config.Master, address: address, version: s.config.Version, dial: s.config.Dial,
 		peers: s.client, forget: s.plane.Forget, log: s.config.Logger,
 	})
-	if !s.start(append(s.scrubs(),
+	if !s.start(append(append(s.scrubs(), s.probes()...),
 		func() { failed <- s.plane.Serve(listener) },
 		func() { failed <- a.run(s.ctx) },
 		func() { s.every(settleEvery, func() { s.settle() }) },
-		func() { s.every(refreshEvery, func() { s.store.refresh(); s.store.lookForFolders() }) },
+		func() {
+			s.every(refreshEvery, func() { s.store.refresh(); s.store.lookForFolders(); s.store.tellConditions() })
+		},
 	)...) {
 		return errors.Join(proto.E(proto.Unavailable, "serve", "", "the chunkserver is closed"), listener.Close())
 	}
@@ -127,6 +129,14 @@ func (s *Server) scrubs() (run []func()) {
 	}
 	for _, f := range s.store.folders {
 		run = append(run, func() { newScrubber(s.store, f, period).run(s.ctx) })
+	}
+	return run
+}
+
+// probes are the probes of the folders.
+func (s *Server) probes() (run []func()) {
+	for _, f := range s.store.folders {
+		run = append(run, func() { s.store.probe(s.ctx, f) })
 	}
 	return run
 }

@@ -127,19 +127,22 @@ func (s *Store) replace(r, successor *replica) {
 	s.drop(r)
 }
 
-// choose picks the folder for a new replica: the one with the most room.
+// choose picks the folder for a new replica: the one with the most room, and a slow one
+// only if there is no other.
 func (s *Store) choose() (*folder, error) {
-	var best *folder
-	var most uint64
-	for _, f := range s.folders {
-		if room := f.room(); room > most {
-			best, most = f, room
+	for _, acceptable := range []condition{healthy, slow} {
+		var best *folder
+		var most uint64
+		for _, f := range s.folders {
+			if room := f.room(); f.is(acceptable) && room > most {
+				best, most = f, room
+			}
+		}
+		if best != nil {
+			return best, nil
 		}
 	}
-	if best == nil {
-		return nil, proto.E(proto.NoSpace, "place", "a new replica", "every data folder is full or out of service")
-	}
-	return best, nil
+	return nil, proto.E(proto.NoSpace, "place", "a new replica", "every data folder is full or out of service")
 }
 
 // create gives an absent replica its file: made in tmp/, filled by write, and

@@ -20,7 +20,8 @@ import (
 //	           the others to it, and never counted as a loss (L1).
 //	pending    nothing can be said yet: it is not connected, not yet long enough to be
 //	           given up, or has not reported since it registered
-//	lost       it has something else, or nothing, or is dead
+//	lost       it has something else, or nothing, or is dead; or its disk has failed, so that
+//	           it cannot be written to, and there is a good one elsewhere
 //
 // When no member is good, behind or pending, the last resort is the first in chain
 // order with a replica of the current version, or the one before, that its own
@@ -50,7 +51,25 @@ func judge(c state.Chunk, members []registry.Member, giveUp time.Duration) []sta
 			standings[i] = lost
 		}
 	}
+	giveUpFailing(members, standings)
 	return standings
+}
+
+// giveUpFailing has good replicas on disks that have failed count as lost, so that they are
+// replaced and no write waits for them, as long as there is a good one elsewhere: the last
+// is never given up.
+func giveUpFailing(members []registry.Member, standings []standing) {
+	healthy := func(i int) bool { return standings[i] == good && !members[i].Holds.Failing }
+	for i := range members {
+		if healthy(i) {
+			for j := range members {
+				if standings[j] == good && !healthy(j) {
+					standings[j] = lost
+				}
+			}
+			return
+		}
+	}
 }
 
 // isOf tells whether a replica is of the chunk's version or the one just before.

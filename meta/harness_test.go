@@ -187,6 +187,7 @@ type fakeNode struct {
 	deaf        bool                             // orders are not answered
 	refuses     bool                             // nobody listens at its port
 	copying     time.Duration                    // how long a copy takes
+	sick        bool                             // its disk is sick: it has no room
 
 	wake   chan struct{}
 	cancel context.CancelFunc // nil: not running
@@ -246,6 +247,9 @@ func (n *fakeNode) restart() {
 }
 
 func (n *fakeNode) disks() []*pb.DiskStatus {
+	if n.sick {
+		return []*pb.DiskStatus{{Path: "/disk", TotalBytes: fakeDisk, Fault: "sick", Sick: true}}
+	}
 	if n.size != 0 {
 		return []*pb.DiskStatus{{Path: "/disk", TotalBytes: n.size, FreeBytes: n.size - uint64(len(n.replicas))*proto.DefaultChunkSize}}
 	}
@@ -332,7 +336,7 @@ func (n *fakeNode) report(ctx context.Context, service pb.DataNodesClient) {
 	digests := make([]uint64, 1024)
 	req := &pb.BlockReportRequest{Node: n.id, Incarnation: n.incarnation, Sequence: n.next()}
 	for id, r := range n.replicas {
-		digests[proto.BucketOf(id, 1024)] += proto.ReplicaDigest(id, proto.Version(r.Version), proto.FlagsOf(r.Unclean, r.Corrupt, r.Complete, r.Broken))
+		digests[proto.BucketOf(id, 1024)] += proto.ReplicaDigest(id, proto.Version(r.Version), proto.FlagsOf(r.Unclean, r.Corrupt, r.Complete, r.Broken).OnDisk(r.Slow, r.Failing))
 	}
 	n.mu.Unlock()
 	req.Digests = digests
@@ -443,8 +447,10 @@ func (n *fakeNode) setVersion(s *pb.SetVersion) proto.Kind {
 		return proto.WrongVersion
 	case r.GetUnclean() && !s.Stands:
 		return proto.Unavailable
+	case r.GetFailing():
+		return proto.IO
 	}
-	n.replicas[proto.ChunkID(s.Chunk)] = &pb.ReplicaState{Chunk: s.Chunk, Version: s.Version, Length: r.GetLength()}
+	n.replicas[proto.ChunkID(s.Chunk)] = &pb.ReplicaState{Chunk: s.Chunk, Version: s.Version, Length: r.GetLength(), Slow: r.GetSlow()}
 	return proto.OK
 }
 

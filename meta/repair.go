@@ -138,13 +138,13 @@ func (m *Master) needy() (list []need, t tally) {
 }
 
 // countLeaving counts a chunk for the members that have to give it up, and tells
-// whether there are any.
+// whether there are any from which it can be moved.
 func (m *Master) countLeaving(c state.Chunk, toMove map[proto.NodeID]uint64) (any bool) {
 	for _, member := range m.members(c) {
-		if member.Leaving {
+		if member.Leaving || member.Holds.Failing {
 			toMove[member.Node]++
-			any = true
 		}
+		any = any || member.Leaving
 	}
 	return any
 }
@@ -377,7 +377,8 @@ func (m *Master) extras() (extra []registry.Stray) {
 	m.machine.read(func(st *state.State) {
 		extra = m.nodes.Strays(maxExtra, func(s registry.Stray) bool {
 			c, ok := st.Chunk(s.Chunk)
-			return ok && s.Alive && s.Replica.Version <= c.Version && !slices.Contains(c.Chain, s.Node)
+			// From a disk that has failed nothing can be removed.
+			return ok && s.Alive && !s.Replica.Failing && s.Replica.Version <= c.Version && !slices.Contains(c.Chain, s.Node)
 		})
 	})
 	return extra

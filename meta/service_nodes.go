@@ -126,7 +126,7 @@ func (m *Master) converse(stream heartbeatStream, connection *registry.Stream, r
 			if !m.heartbeat(connection, request) {
 				m.log.Debug("an old heartbeat is ignored", "node", request.Node, "sequence", request.Sequence)
 			}
-			ack := &pb.NodeCommand{Epoch: uint64(m.cluster.Epoch), Command: &pb.NodeCommand_Acknowledge{Acknowledge: &pb.Acknowledge{}}}
+			ack := &pb.NodeCommand{Epoch: uint64(m.cluster.Epoch), Command: &pb.NodeCommand_Acknowledge{Acknowledge: &pb.Acknowledge{TypicalLatencyUs: m.nodes.TypicalLatency()}}}
 			if err := stream.Send(ack); err != nil {
 				return err
 			}

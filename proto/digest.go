@@ -31,6 +31,8 @@ type ReplicaFlags uint64
 const (
 	ReplicaUnclean  ReplicaFlags = 1
 	ReplicaCorrupt  ReplicaFlags = 2
+	ReplicaFailing  ReplicaFlags = 1 << 60
+	ReplicaSlow     ReplicaFlags = 1 << 61
 	ReplicaComplete ReplicaFlags = 1 << 62
 	ReplicaBroken   ReplicaFlags = 1 << 63
 )
@@ -46,6 +48,17 @@ func FlagsOf(unclean, corrupt, complete, broken bool) (flags ReplicaFlags) {
 		}
 	}
 	return flags
+}
+
+// OnDisk adds what is said of the replica's disk.
+func (f ReplicaFlags) OnDisk(slow, failing bool) ReplicaFlags {
+	if slow {
+		f |= ReplicaSlow
+	}
+	if failing {
+		f |= ReplicaFailing
+	}
+	return f
 }
 
 // splitMix is the step and finaliser of SplitMix64: a bijection that mixes well.

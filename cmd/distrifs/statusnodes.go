@@ -51,20 +51,23 @@ func nodeState(n *pb.NodeStatus) string {
 			states = append(states, fmt.Sprintf("%s OUT OF SERVICE: %s", d.Path, d.Fault))
 		}
 	}
+	if n.ToMove > 0 && !n.Decommissioned {
+		states = append(states, fmt.Sprintf("%s chunks of sick disks are to go elsewhere", count(n.ToMove)))
+	}
 	return strings.Join(states, ", ")
 }
 
 func printDisks(w io.Writer, nodes []*pb.NodeStatus, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(table, "\nchunkserver\tdisk\tspace\tfree\tscrub\tlast pass ended\n")
+	fmt.Fprint(table, "\nchunkserver\tdisk\tspace\tfree\tsync\tscrub\tlast pass ended\n")
 	for _, n := range nodes {
 		for _, d := range n.Disks {
 			ended := "never"
 			if d.ScrubFinished != 0 {
 				ended = ago(uint64(now.Sub(time.Unix(d.ScrubFinished, 0)).Milliseconds()))
 			}
-			fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s of %s\t%s\n", n.Node, d.Path, humanize.IBytes(d.TotalBytes), humanize.IBytes(d.FreeBytes),
-				humanize.IBytes(d.ScrubDone), humanize.IBytes(d.ScrubBytes), ended)
+			fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s of %s\t%s\n", n.Node, d.Path, humanize.IBytes(d.TotalBytes), humanize.IBytes(d.FreeBytes),
+				time.Duration(d.LatencyUs)*time.Microsecond, humanize.IBytes(d.ScrubDone), humanize.IBytes(d.ScrubBytes), ended)
 		}
 	}
 	return table.Flush()

@@ -20,7 +20,7 @@ type Member struct {
 	Gone      time.Duration // since its process is known to be gone; negative: it is not
 	Holds     Replica
 
-	Leaving     bool // it is to give its replica up
+	Leaving     bool // it is to give its replica up, for it is decommissioned or the disk is slow
 	Maintenance bool // its silence is expected: it is not given up
 }
 
@@ -45,8 +45,8 @@ func (r *Registry) Members(c state.Chunk) []Member {
 		members[i] = Member{
 			Node: id, Address: n.address, Alive: n.alive, Connected: n.alive && n.stream != nil,
 			Known: n.known, Silence: now.Sub(n.heard), Gone: r.gone(n, now), Holds: r.holds(n, c.ID, &c),
-			Leaving: n.leaving,
 		}
+		members[i].Leaving = n.leaving || members[i].Holds.Slow
 		if now.Before(n.away) {
 			members[i].Maintenance, members[i].Silence, members[i].Gone = true, 0, -1
 		}

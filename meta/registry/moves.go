@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"slices"
 	"time"
 
 	"github.com/distrifs/distrifs/meta/state"
 	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
 )
 
 // Operate follows what the log says that operators want of a chunkserver.
@@ -27,11 +29,16 @@ func (r *Registry) Leaving() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, n := range r.ordered {
-		if n.leaving {
+		if n.leaving || n.alive && n.sick() {
 			return true
 		}
 	}
 	return false
+}
+
+// sick tells whether a disk of the chunkserver is to give up what it has.
+func (n *node) sick() bool {
+	return slices.ContainsFunc(n.disks, func(d *pb.DiskStatus) bool { return d.Sick })
 }
 
 // Staying is the number of chunkservers that are there and meant to stay, without one.

@@ -145,7 +145,7 @@ func (r *Registry) learn(n *node, s *pb.ReplicaState, view Chunks, sequence uint
 	if sequence != 0 {
 		n.touched[proto.BucketOf(id, Buckets)] = sequence
 	}
-	now := Replica{Version: proto.Version(s.Version), Unclean: s.Unclean, Corrupt: s.Corrupt, Complete: s.Complete, Broken: s.Broken}
+	now := Replica{Version: proto.Version(s.Version), Unclean: s.Unclean, Corrupt: s.Corrupt, Complete: s.Complete, Broken: s.Broken, Slow: s.Slow, Failing: s.Failing}
 	if now.Version == 0 {
 		return nil // no replica has it
 	}

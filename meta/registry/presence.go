@@ -16,6 +16,8 @@ type Replica struct {
 	Complete bool // unclean, and nothing that it acknowledged can be missing
 	Broken   bool // a write of its version failed behind it: the chain may differ in bytes never acknowledged
 	Accused  bool // a reader got bytes that do not match; the chunkserver has not confirmed it
+	Slow     bool // its disk is far slower than others: it is to move elsewhere
+	Failing  bool // its disk has failed: it can be read at best
 }
 
 // Sound is neither unclean nor corrupt nor accused.
@@ -26,7 +28,7 @@ func (h Replica) Sound() bool { return !h.Unclean && !h.Corrupt && !h.Accused }
 func (h Replica) Whole() bool { return !h.Corrupt && !h.Accused && (!h.Unclean || h.Complete) }
 
 func (h Replica) digest(id proto.ChunkID) uint64 {
-	return proto.ReplicaDigest(id, h.Version, proto.FlagsOf(h.Unclean, h.Corrupt, h.Complete, h.Broken))
+	return proto.ReplicaDigest(id, h.Version, proto.FlagsOf(h.Unclean, h.Corrupt, h.Complete, h.Broken).OnDisk(h.Slow, h.Failing))
 }
 
 // holds gives what n holds of a chunk; c is the chunk, or nil when it is not live.
@@ -66,7 +68,7 @@ func (r *Registry) put(n *node, id proto.ChunkID, c *state.Chunk, now Replica) b
 	}
 	if at >= 0 {
 		mask := r.bits(id) &^ (1 << at)
-		if now.Version == c.Version && now.Sound() && !now.Broken {
+		if now == (Replica{Version: c.Version}) {
 			mask |= 1 << at
 			now = Replica{}
 		}
@@ -209,17 +211,33 @@ func live(view Chunks, id proto.ChunkID) *state.Chunk {
 	return nil
 }
 
-// Good is the number of good replicas of a chunk.
+// Good is the number of good replicas of a chunk. One on a disk that has failed counts only
+// if there is no other.
 func (r *Registry) Good(c state.Chunk) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	mask := r.bits(c.ID)
+	mask, failing := r.bits(c.ID), 0
 	for at, member := range c.Chain {
-		if n := r.nodes[member]; n == nil || !n.alive {
+		n := r.nodes[member]
+		switch {
+		case n == nil || !n.alive:
 			mask &^= 1 << at
+		case mask>>at&1 == 0 && n.strays[c.ID] == Replica{Version: c.Version, Slow: true}:
+			mask |= 1 << at
+		case mask>>at&1 == 0 && n.strays[c.ID].readOnly(c.Version):
+			failing++
 		}
 	}
+	if mask == 0 {
+		return failing
+	}
 	return bits.OnesCount8(mask)
+}
+
+// readOnly tells whether all that is wrong with a replica of the version is its disk,
+// which has failed.
+func (h Replica) readOnly(v proto.Version) bool {
+	return h.Version == v && h.Failing && h.Sound() && !h.Broken
 }
 
 // Stray is a replica that is not what the log says.

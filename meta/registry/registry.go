@@ -48,6 +48,7 @@ type Registry struct {
 	orderID  uint64
 	picks    uint64 // placements so far, for round-robin
 	started  time.Time
+	latency  latency
 }
 
 // node is one chunkserver.

@@ -5349,6 +5349,8 @@ type DiskStatus struct {
 	ScrubDone     uint64                 `protobuf:"varint,5,opt,name=scrub_done,json=scrubDone,proto3" json:"scrub_done,omitempty"`             // bytes that the scrub's pass under way has verified,
 	ScrubBytes    uint64                 `protobuf:"varint,6,opt,name=scrub_bytes,json=scrubBytes,proto3" json:"scrub_bytes,omitempty"`          // of so many
 	ScrubFinished int64                  `protobuf:"varint,7,opt,name=scrub_finished,json=scrubFinished,proto3" json:"scrub_finished,omitempty"` // when the last pass ended, in seconds since 1970; 0: none has
+	LatencyUs     uint64                 `protobuf:"varint,8,opt,name=latency_us,json=latencyUs,proto3" json:"latency_us,omitempty"`             // how long a write of 4 KiB and its sync take, as a rule; 0: not known
+	Sick          bool                   `protobuf:"varint,9,opt,name=sick,proto3" json:"sick,omitempty"`                                        // slow or failing: its replicas are to be elsewhere
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5430,6 +5432,20 @@ func (x *DiskStatus) GetScrubFinished() int64 {
 		return x.ScrubFinished
 	}
 	return 0
+}
+
+func (x *DiskStatus) GetLatencyUs() uint64 {
+	if x != nil {
+		return x.LatencyUs
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetSick() bool {
+	if x != nil {
+		return x.Sick
+	}
+	return false
 }
 
 // CopyRangeRequest has whole chunks of one file, or of another place in the same file,
@@ -6004,7 +6020,7 @@ const file_master_proto_rawDesc = "" +
 	"\x06client\x18\x02 \x01(\tR\x06client\x12\"\n" +
 	"\rlast_heard_ms\x18\x03 \x01(\x04R\vlastHeardMs\x12\x1d\n" +
 	"\n" +
-	"open_files\x18\x04 \x01(\rR\topenFiles\"\xdd\x01\n" +
+	"open_files\x18\x04 \x01(\rR\topenFiles\"\x90\x02\n" +
 	"\n" +
 	"DiskStatus\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1f\n" +
@@ -6017,7 +6033,10 @@ const file_master_proto_rawDesc = "" +
 	"scrub_done\x18\x05 \x01(\x04R\tscrubDone\x12\x1f\n" +
 	"\vscrub_bytes\x18\x06 \x01(\x04R\n" +
 	"scrubBytes\x12%\n" +
-	"\x0escrub_finished\x18\a \x01(\x03R\rscrubFinished\"\xe5\x01\n" +
+	"\x0escrub_finished\x18\a \x01(\x03R\rscrubFinished\x12\x1d\n" +
+	"\n" +
+	"latency_us\x18\b \x01(\x04R\tlatencyUs\x12\x12\n" +
+	"\x04sick\x18\t \x01(\bR\x04sick\"\xe5\x01\n" +
 	"\x10CopyRangeRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +

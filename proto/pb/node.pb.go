@@ -349,6 +349,8 @@ type ReplicaState struct {
 	Corrupt       bool                   `protobuf:"varint,5,opt,name=corrupt,proto3" json:"corrupt,omitempty"`   // a block does not match its checksum
 	Complete      bool                   `protobuf:"varint,6,opt,name=complete,proto3" json:"complete,omitempty"` // unclean, yet nothing that it acknowledged can be missing: only its process died
 	Broken        bool                   `protobuf:"varint,7,opt,name=broken,proto3" json:"broken,omitempty"`     // a write of this version was applied here and failed elsewhere in the chain
+	Slow          bool                   `protobuf:"varint,8,opt,name=slow,proto3" json:"slow,omitempty"`         // it is on a disk that is far slower than others: it is to move elsewhere
+	Failing       bool                   `protobuf:"varint,9,opt,name=failing,proto3" json:"failing,omitempty"`   // it is on a disk that has failed: nothing can be written to it any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -428,6 +430,20 @@ func (x *ReplicaState) GetComplete() bool {
 func (x *ReplicaState) GetBroken() bool {
 	if x != nil {
 		return x.Broken
+	}
+	return false
+}
+
+func (x *ReplicaState) GetSlow() bool {
+	if x != nil {
+		return x.Slow
+	}
+	return false
+}
+
+func (x *ReplicaState) GetFailing() bool {
+	if x != nil {
+		return x.Failing
 	}
 	return false
 }
@@ -805,9 +821,10 @@ func (x *DeleteChunk) GetReason() string {
 }
 
 type Acknowledge struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	TypicalLatencyUs uint64                 `protobuf:"varint,1,opt,name=typical_latency_us,json=typicalLatencyUs,proto3" json:"typical_latency_us,omitempty"` // what DiskStatus.latency_us is like in this cluster; 0: not known
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Acknowledge) Reset() {
@@ -838,6 +855,13 @@ func (x *Acknowledge) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Acknowledge.ProtoReflect.Descriptor instead.
 func (*Acknowledge) Descriptor() ([]byte, []int) {
 	return file_node_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Acknowledge) GetTypicalLatencyUs() uint64 {
+	if x != nil {
+		return x.TypicalLatencyUs
+	}
+	return 0
 }
 
 type RegisterAgain struct {
@@ -1143,7 +1167,7 @@ const file_node_proto_rawDesc = "" +
 	"\x04load\x18\x06 \x01(\rR\x04load\x120\n" +
 	"\achanged\x18\a \x03(\v2\x16.distrifs.ReplicaStateR\achanged\x12\x18\n" +
 	"\aremoved\x18\b \x03(\x04R\aremoved\x121\n" +
-	"\aresults\x18\t \x03(\v2\x17.distrifs.CommandResultR\aresults\"\xbe\x01\n" +
+	"\aresults\x18\t \x03(\v2\x17.distrifs.CommandResultR\aresults\"\xec\x01\n" +
 	"\fReplicaState\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
@@ -1151,7 +1175,9 @@ const file_node_proto_rawDesc = "" +
 	"\aunclean\x18\x04 \x01(\bR\aunclean\x12\x18\n" +
 	"\acorrupt\x18\x05 \x01(\bR\acorrupt\x12\x1a\n" +
 	"\bcomplete\x18\x06 \x01(\bR\bcomplete\x12\x16\n" +
-	"\x06broken\x18\a \x01(\bR\x06broken\"\xc5\x02\n" +
+	"\x06broken\x18\a \x01(\bR\x06broken\x12\x12\n" +
+	"\x04slow\x18\b \x01(\bR\x04slow\x12\x18\n" +
+	"\afailing\x18\t \x01(\bR\afailing\"\xc5\x02\n" +
 	"\vNodeCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x127\n" +
@@ -1180,8 +1206,9 @@ const file_node_proto_rawDesc = "" +
 	"\vDeleteChunk\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\r\n" +
-	"\vAcknowledge\"\x0f\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\";\n" +
+	"\vAcknowledge\x12,\n" +
+	"\x12typical_latency_us\x18\x01 \x01(\x04R\x10typicalLatencyUs\"\x0f\n" +
 	"\rRegisterAgain\"z\n" +
 	"\rCommandResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12+\n" +
