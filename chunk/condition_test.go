@@ -128,7 +128,7 @@ func TestSlowDiskLeavesService(t *testing.T) {
 		if len(s.changes.pending) > 0 {
 			t.Error("given up too early")
 		}
-		time.Sleep(pulseSamples * probeEvery)
+		time.Sleep((pulseSamples + 2) * probeEvery)
 		s.tellConditions()
 		if ids, _ := s.changes.take(100); !slices.Equal(ids, inB) {
 			t.Errorf("told with the next heartbeat: %v", ids)
