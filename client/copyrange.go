@@ -21,7 +21,7 @@ const copyMost = 16 << 20 // bytes that one call reads and writes
 // copy_file_range(2) does: perhaps fewer than asked for, and 0 only at the end of f. What
 // this client wrote to f before is copied, too; what others wrote, as a read sees it.
 //
-// BadHandle: f is not open for reading, or dst not for writing, or with O_APPEND.
+// BadHandle: f is not open for reading, or dst not for writing.
 // Invalid: the ranges overlap. CrossDevice: dst is another client's.
 func (f *File) CopyRange(ctx context.Context, dst *File, off, dstOff, n int64) (int64, error) {
 	if err := f.checkCopy(dst, off, dstOff, n); err != nil {
@@ -67,8 +67,6 @@ func (f *File) checkCopy(dst *File, off, dstOff, n int64) error {
 		return err
 	}
 	switch {
-	case dst.flags&unix.O_APPEND != 0:
-		return proto.E(proto.BadHandle, "copy to", inodeName(dst.ino.id), "the file is open for appending")
 	case f.ino.c != dst.ino.c:
 		return proto.E(proto.CrossDevice, "copy to", inodeName(dst.ino.id), "the file is another client's")
 	case off < 0 || dstOff < 0 || n < 0:
@@ -98,7 +96,7 @@ func (f *File) copyBytes(ctx context.Context, dst *File, off, dstOff, n int64) (
 		if k == 0 {
 			break
 		}
-		wrote, err := dst.ino.write(ctx, dst, buffer[:k], dstOff+copied, false)
+		wrote, err := dst.ino.write(ctx, dst, buffer[:k], dstOff+copied, atOffset)
 		if copied += int64(wrote); err != nil {
 			return copied, err
 		}

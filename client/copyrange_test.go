@@ -156,7 +156,7 @@ func TestCopiesThatMakeNoSense(t *testing.T) {
 	f := create(t, c, "/f")
 	mustWrite(t, f, []byte("something"), 0)
 	must(t, f.Flush(t.Context()))
-	reader, writer, appender := open(t, c, "/f", unix.O_RDONLY), open(t, c, "/f", unix.O_WRONLY), open(t, c, "/f", unix.O_RDWR|unix.O_APPEND)
+	reader, writer := open(t, c, "/f", unix.O_RDONLY), open(t, c, "/f", unix.O_WRONLY)
 	foreign := create(t, connect(t, cluster), "/g")
 	for _, x := range []struct {
 		what           string
@@ -166,7 +166,6 @@ func TestCopiesThatMakeNoSense(t *testing.T) {
 	}{
 		{"from a writer", writer, f, 0, 100, 1, proto.BadHandle},
 		{"to a reader", f, reader, 0, 100, 1, proto.BadHandle},
-		{"to an appender", f, appender, 0, 100, 1, proto.BadHandle},
 		{"to another client", f, foreign, 0, 0, 1, proto.CrossDevice},
 		{"before the start", f, f, -1, 100, 1, proto.Invalid},
 		{"beyond all", f, f, 0, 1<<63 - 1, 5, proto.FileTooBig},

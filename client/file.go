@@ -257,21 +257,34 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 // not when it is written: errors of that come with a later write, Sync, Flush
 // or Close, once per File. With O_SYNC or O_DSYNC it includes a Sync.
 func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, error) {
-	return f.write(ctx, p, off, false)
+	if f.flags&unix.O_APPEND != 0 {
+		return f.write(ctx, p, 0, atEnd)
+	}
+	return f.write(ctx, p, off, atOffset)
+}
+
+// AppendContext and PlaceAt are WriteAtContext with O_APPEND and without, whatever the
+// file was opened with: fcntl(2) may have changed that since.
+func (f *File) AppendContext(ctx context.Context, p []byte) (int, error) {
+	return f.write(ctx, p, 0, atEnd)
+}
+
+// PlaceAt writes at off: see AppendContext.
+func (f *File) PlaceAt(ctx context.Context, p []byte, off int64) (int, error) {
+	return f.write(ctx, p, off, atOffset)
 }
 
 // WriteMappedAt writes what was changed through a mapping of the file: like
-// WriteAtContext, but at off with O_APPEND, too. It does not wait for a recall that
-// has the kernel write mapped pages back.
+// PlaceAt, but it does not wait for a recall that has the kernel write mapped pages back.
 func (f *File) WriteMappedAt(ctx context.Context, p []byte, off int64) (int, error) {
-	return f.write(ctx, p, off, true)
+	return f.write(ctx, p, off, fromMapping)
 }
 
-func (f *File) write(ctx context.Context, p []byte, off int64, mapped bool) (int, error) {
+func (f *File) write(ctx context.Context, p []byte, off int64, place placement) (int, error) {
 	if err := f.check("write", unix.O_RDONLY); err != nil {
 		return 0, err
 	}
-	n, err := f.ino.write(ctx, f, p, off, mapped)
+	n, err := f.ino.write(ctx, f, p, off, place)
 	if err == nil && f.flags&(unix.O_SYNC|unix.O_DSYNC) != 0 {
 		err = f.Sync(ctx)
 	}

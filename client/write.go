@@ -5,8 +5,6 @@ import (
 	"math"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
 )
@@ -16,15 +14,24 @@ const (
 	maxStreams  = 4096                  // chunks of a file that wait for commit or sync; then both are done
 )
 
+// placement says where a write goes.
+type placement uint8
+
+const (
+	atOffset placement = iota
+	atEnd
+	fromMapping // at its offset, and not to wait for a recall of pages
+)
+
 // write takes p over into runs. It blocks while there is no memory for it. n <
 // len(p) comes with an error.
-func (i *inode) write(ctx context.Context, f *File, p []byte, off int64, mapped bool) (n int, err error) {
-	release, held, err := i.c.exclusive(ctx, i.id, mapped)
+func (i *inode) write(ctx context.Context, f *File, p []byte, off int64, place placement) (n int, err error) {
+	release, held, err := i.c.exclusive(ctx, i.id, place == fromMapping)
 	if err != nil {
 		return 0, err
 	}
 	defer release()
-	n, err = i.gatherAll(ctx, f, p, off, f.flags&unix.O_APPEND != 0 && !mapped)
+	n, err = i.gatherAll(ctx, f, p, off, place == atEnd)
 	if err == nil && !held {
 		err = i.flush(ctx, false)
 	}

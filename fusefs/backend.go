@@ -49,7 +49,8 @@ type file interface {
 	Attr() client.Attr
 	KeepCache() bool
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
-	WriteAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	AppendContext(ctx context.Context, p []byte) (int, error)
+	PlaceAt(ctx context.Context, p []byte, off int64) (int, error)
 	WriteMappedAt(ctx context.Context, p []byte, off int64) (int, error)
 	Allocate(ctx context.Context, off, n int64, keepSize bool) error
 	ZeroRange(ctx context.Context, off, n int64, keepSize bool) error

@@ -135,14 +135,7 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 	if err := s.killPrivileges(ctx, h, &in.Caller, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {
 		return 0, status(err)
 	}
-	off, write := in.Offset, h.file.WriteAtContext
-	switch {
-	case in.WriteFlags&fuse.WRITE_CACHE != 0:
-		write = h.file.WriteMappedAt // through any handle of the file
-	case in.Flags&unix.O_APPEND != 0:
-		off = h.file.Attr().Size // for a handle that became appending by fcntl
-	}
-	n, err := write(ctx, data, int64(off))
+	n, err := writeTo(ctx, h.file, in, data)
 	s.changes.Add(1)
 	s.keepPages(in.NodeId, h)
 	if err == nil && in.Flags&unix.O_DSYNC&^h.flags != 0 {
@@ -155,6 +148,19 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 		s.notifier.drop(in.NodeId) // the kernel takes the bytes to be at its offset
 	}
 	return uint32(n), fuse.OK
+}
+
+// writeTo goes by the flags that the file has now, not those it was opened with. What a
+// mapping changed comes through any handle of the file.
+func writeTo(ctx context.Context, f file, in *fuse.WriteIn, data []byte) (int, error) {
+	switch {
+	case in.WriteFlags&fuse.WRITE_CACHE != 0:
+		return f.WriteMappedAt(ctx, data, int64(in.Offset))
+	case in.Flags&unix.O_APPEND != 0:
+		return f.AppendContext(ctx, data)
+	default:
+		return f.PlaceAt(ctx, data, int64(in.Offset))
+	}
 }
 
 // keepPages has the kernel forget the pages that it is about to be answered with, if

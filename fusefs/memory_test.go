@@ -462,10 +462,11 @@ func (f *memFile) ReadAtContext(ctx context.Context, p []byte, off int64) (int, 
 	return n, nil
 }
 
-func (f *memFile) WriteAtContext(ctx context.Context, p []byte, off int64) (int, error) {
-	if f.flags&unix.O_APPEND != 0 {
-		off = int64(f.Attr().Size)
-	}
+func (f *memFile) AppendContext(ctx context.Context, p []byte) (int, error) {
+	return f.WriteMappedAt(ctx, p, int64(f.Attr().Size))
+}
+
+func (f *memFile) PlaceAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return f.WriteMappedAt(ctx, p, off)
 }
 

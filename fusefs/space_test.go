@@ -65,7 +65,7 @@ func (m *memory) CopyRange(ctx context.Context, from, to file, off, toOff, n int
 	if err != nil && err != io.EOF {
 		return 0, err
 	}
-	k, err = to.WriteAtContext(ctx, p[:k], toOff)
+	k, err = to.PlaceAt(ctx, p[:k], toOff)
 	return int64(k), err
 }
 

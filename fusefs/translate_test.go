@@ -319,7 +319,13 @@ func TestAppendGoesToTheEndAndTheKernelLearnsOfIt(t *testing.T) {
 		_, later := f.create("plain", unix.O_RDWR)
 		f.write(later, 0, "1234", 0, 0)
 		f.write(later, 0, "56", unix.O_APPEND, 0) // O_APPEND set by fcntl
+		_, once := f.create("once", unix.O_RDWR|unix.O_APPEND)
+		f.write(once, 0, "1234", unix.O_APPEND, 0)
+		f.write(once, 0, "56", 0, 0) // O_APPEND taken away by fcntl
 		synctest.Wait()
+		if got := string(f.files.open[once].file.(*memFile).n.data); got != "5634" {
+			t.Errorf("the file that is not appended to any more is %q", got)
+		}
 		if got := string(f.m.inodes[proto.InodeID(node)].data); got != "oNe\x00\x00two" {
 			t.Errorf("the file is %q", got)
 		}

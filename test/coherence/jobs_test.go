@@ -197,14 +197,19 @@ func data(args []string) error {
 	return c.err()
 }
 
-// appendLines appends numbered lines of a writer.
+// appendLines appends numbered lines of a writer, through a file that is open for appending
+// or, where the last argument is fcntl, became so.
 func appendLines(args []string) error {
 	path, writer := args[0], args[1]
 	count, err := strconv.Atoi(args[2])
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	flags := map[string]int{"open": os.O_APPEND, "fcntl": 0}[args[3]]
+	f, err := os.OpenFile(path, os.O_WRONLY|flags|os.O_CREATE, 0o644)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_APPEND)
+	}
 	if err != nil {
 		return err
 	}
