@@ -12,7 +12,7 @@ import (
 
 // Replicas of freed chunks are removed by order, some time after (G10). The queue is
 // bounded and is not logged: what falls out of it, or what its chunkserver did not
-// confirm, turns up as homeless in a block report and is queued again.
+// confirm, is homeless at its next block report and is queued again.
 
 const (
 	maxDeletes    = 1 << 20 // waiting, of all chunkservers together

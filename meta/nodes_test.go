@@ -125,6 +125,30 @@ func TestReplicasWithoutChunk(t *testing.T) {
 	})
 }
 
+// A chunkserver that did not hear the order to delete a replica is given it again.
+func TestLostDeletionIsOrderedAgain(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		n := c.nodes[0]
+		n.set(func() { n.deaf = true })
+		must[*pb.UnlinkReply](c.t)(one.api().Unlink(c.t.Context(), &pb.UnlinkRequest{Caller: one.changes(), Parent: 1, Name: []byte("f")}))
+		must[*pb.ReleaseReply](c.t)(one.api().Release(c.t.Context(), &pb.ReleaseRequest{Caller: one.changes(), Closed: []*pb.OpenCount{{Inode: f.Attr.Inode, Count: 1}}}))
+		time.Sleep(2 * time.Minute)
+		if n.has(f.Chunk.Chunk) == 0 {
+			t.Error("a replica was deleted without an order")
+		}
+		n.set(func() { n.deaf = false })
+		time.Sleep(2 * time.Minute)
+		if n.has(f.Chunk.Chunk) != 0 {
+			t.Error("the freed chunk's replica is still there")
+		}
+	})
+}
+
 func TestSpace(t *testing.T) {
 	inCluster(t, 1, Config{}, func(c *cluster) {
 		one := c.connect(&pb.Hello{})

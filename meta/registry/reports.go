@@ -39,7 +39,8 @@ func (r *Registry) Heartbeat(s *Stream, req *pb.HeartbeatRequest, view Chunks) (
 }
 
 // Report takes a block report, or a part of one, in: digests, buckets in full, or both.
-// It returns the buckets to be sent (again) and the replicas whose chunks are not live.
+// It returns the buckets to be sent (again) and the replicas whose chunks are not live;
+// with digests, all of those that were freed.
 // Unavailable: register first. Malformed.
 func (r *Registry) Report(req *pb.BlockReportRequest, view Chunks) (wanted []uint32, homeless []Stray, err error) {
 	r.mu.Lock()
@@ -75,9 +76,21 @@ func (r *Registry) Report(req *pb.BlockReportRequest, view Chunks) (wanted []uin
 				wanted = append(wanted, uint32(b))
 			}
 		}
+		homeless = append(homeless, n.left(view)...)
 	}
 	n.known = n.known || len(n.wanted) == 0
 	return wanted, homeless, nil
+}
+
+// left are the replicas of freed chunks that are known of: those whose deletion failed,
+// too. Their digests agree, so that no bucket with them is asked for.
+func (n *node) left(view Chunks) (list []Stray) {
+	for id, held := range n.strays {
+		if view.Fate(id) == state.Freed {
+			list = append(list, Stray{Node: n.id, Alive: n.alive, Chunk: id, Replica: held})
+		}
+	}
+	return list
 }
 
 // bucket replaces what is known of a bucket by what is in it.
