@@ -394,11 +394,9 @@ type brokenChain struct {
 }
 
 // replaceChain finds the location that takes the place of one whose chain
-// failed: the same chunk at a higher version, another chunk, or none.
+// failed: the same chunk at a higher version, another chunk, or none. NoSpace: too few
+// chunkservers have room.
 func (c *Client) replaceChain(p *patience, b *brokenChain) (location, error) {
-	if proto.KindOf(b.cause) == proto.NoSpace {
-		return location{}, b.cause
-	}
 	c.locations.drop(b.ino, b.index, b.loc)
 	for {
 		loc, err := c.proposeChain(p.ctx, b)
@@ -446,7 +444,7 @@ func (c *Client) reportChainFailure(ctx context.Context, b *brokenChain) (locati
 	reply, err := ask(ctx, c, c.cred, "report chain failure of", b.loc.chunk.String(), func(ctx context.Context, who *pb.Caller) (*pb.ChunkLocation, error) {
 		return c.master.ReportChainFailure(ctx, &pb.ReportChainFailureRequest{
 			Caller: who, Inode: uint64(b.ino), Chunk: uint64(b.loc.chunk), Version: uint64(b.loc.version),
-			Failed: failed, Reason: b.cause.Error(), Unwritten: b.unwritten,
+			Failed: failed, Reason: b.cause.Error(), Unwritten: b.unwritten, Full: proto.KindOf(b.cause) == proto.NoSpace,
 		})
 	})
 	if err != nil {

@@ -49,6 +49,12 @@ func (one *client) failUnwritten(f *pb.CreateReply, version uint64, suspects ...
 	one.report(&pb.ReportChainFailureRequest{Inode: f.Attr.Inode, Chunk: f.Chunk.Chunk, Version: version, Failed: suspects, Unwritten: true})
 }
 
+// failFull is fail where the suspects have said that they have no room.
+func (one *client) failFull(f *pb.CreateReply, version uint64, suspects ...uint32) {
+	one.c.t.Helper()
+	one.report(&pb.ReportChainFailureRequest{Inode: f.Attr.Inode, Chunk: f.Chunk.Chunk, Version: version, Failed: suspects, Full: true})
+}
+
 func (one *client) report(req *pb.ReportChainFailureRequest) {
 	one.c.t.Helper()
 	req.Caller, req.Reason = one.asks(), "test"
@@ -169,6 +175,28 @@ func TestChainFailure(t *testing.T) {
 			master -> 2: copy version 4 from [3] = ok
 
 			client <- version 4: 3 2`},
+		{"one without room is left out, and its predecessor has blamed nobody", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			one.failFull(f, 1, chain[1].id)
+			time.Sleep(time.Minute) // it has room again, and is copied to
+			one.c.take()
+			one.fail(f, 3, chain[2].id)
+		}, `
+			master -> 1: set version 4 = ok
+
+			master -> 2: copy version 4 from [1] = ok
+
+			client <- version 4: 1 2`},
+		{"too few with room: the writer is told, and nothing changes", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			one.failFull(f, 1, chain[1].id, chain[2].id)
+		}, `client <- no space left`},
+		{"too few with room, and somebody else has some", 1, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			one.failFull(f, 1, chain[0].id, chain[2].id)
+		}, `
+			master -> 2: set version 2 = ok
+
+			master -> 4: copy version 2 from [2] = ok
+
+			client <- version 2: 2 4`},
 		{"a version that never was", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
 			one.fail(f, 7, chain[1].id)
 		}, `client <- invalid argument`},

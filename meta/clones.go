@@ -153,7 +153,7 @@ func (m *Master) fillClone(ctx context.Context, clone, shared state.Chunk, sourc
 	case len(clone.Chain):
 		return clone, proto.E(proto.Unavailable, "", chunkName(clone), "no chunkserver could copy the shared chunk; try again")
 	}
-	return m.replaceChain(ctx, clone, failed, false)
+	return m.replaceChain(ctx, clone, failure{suspects: failed})
 }
 
 // cloneTo has a member make its replica of a clone.

@@ -28,7 +28,7 @@ const chainWithin = 20 * time.Second
 // The answer's chain is confirmed by every member, and its version is higher than the
 // one reported, even if its members are the same: at a version at which a write has
 // failed, chunkservers take no more. TooFewReplicas or Unavailable: not possible at
-// present. IO: the bytes are lost. NotFound: they never were, and the chunk is gone.
+// present. NoSpace: too few chunkservers have room. IO: the bytes are lost. NotFound: they never were, and the chunk is gone.
 func (m *Master) ReportChainFailure(ctx context.Context, req *pb.ReportChainFailureRequest) (*pb.ChunkLocation, error) {
 	id := proto.ChunkID(req.Chunk)
 	r, err := m.enter(req.Caller, "replace chain of", fmt.Sprintf("chunk %v version %d", id, req.Version))
@@ -87,7 +87,7 @@ func (m *Master) chainFor(c state.Chunk, req *pb.ReportChainFailureRequest) (sta
 	}
 	c, err := m.settle(ctx, c)
 	if err == nil && (!outdated || m.work.isUnsure(c.ID) || !m.complete(c)) {
-		c, err = m.replaceChain(ctx, c, suspects, req.Unwritten)
+		c, err = m.replaceChain(ctx, c, failure{suspects, req.Unwritten, req.Full && !outdated})
 	}
 	if proto.KindOf(err) == proto.IO && req.Unwritten && !c.Committed {
 		err = m.discard(c)
@@ -161,20 +161,32 @@ func (m *Master) current(c state.Chunk) (state.Chunk, error) {
 	return now, nil
 }
 
+// failure is why a chain has to be replaced.
+type failure struct {
+	suspects  []proto.NodeID
+	unwritten bool // nothing that the reporter wrote was ever acknowledged
+	full      bool // the suspects said themselves that they have no room
+}
+
 // replaceChain is steps 2 to 5. The caller has the chunk to itself.
-func (m *Master) replaceChain(ctx context.Context, c state.Chunk, suspects []proto.NodeID, unwritten bool) (state.Chunk, error) {
-	blamed := m.blames.last(c.ID)
-	m.blames.note(c.ID, accuser(c, suspects))
+func (m *Master) replaceChain(ctx context.Context, c state.Chunk, f failure) (state.Chunk, error) {
+	var blamed proto.NodeID
+	if f.full { // who passes on what its successor said blames nobody
+		m.nodes.Full(f.suspects)
+	} else {
+		blamed = m.blames.last(c.ID)
+		m.blames.note(c.ID, accuser(c, f.suspects))
+	}
 	for ctx.Err() == nil {
 		members := m.members(c)
-		left, fresh, err := m.nextChain(c, members, suspects, blamed, unwritten)
+		left, fresh, err := m.nextChain(c, members, f, blamed)
 		if err != nil {
 			return c, err
 		}
 		if c, err = m.changeChain(c, slices.Concat(left, fresh), "chain failed"); err != nil {
 			return c, err
 		}
-		failed := m.fence(ctx, c, left, unwritten)
+		failed := m.fence(ctx, c, left, f.unwritten)
 		if len(failed) == 0 {
 			failed = m.onEach(fresh, "copy", c, func(node proto.NodeID) error { return m.copyTo(ctx, node, c, left) })
 		}
@@ -183,31 +195,34 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, suspects []pro
 			m.wakeRepair()
 			return m.current(c)
 		}
-		suspects, blamed = append(suspects, failed...), 0
+		f.suspects, blamed = append(f.suspects, failed...), 0
 	}
 	return c, proto.E(proto.Unavailable, "", "", "the chunkservers do not confirm the new chain; try again")
 }
 
 // nextChain chooses who goes on and who joins.
-func (m *Master) nextChain(c state.Chunk, members []registry.Member, suspects []proto.NodeID, blamed proto.NodeID, unwritten bool) (left, fresh []proto.NodeID, err error) {
-	if m.tooEarly(c, members, suspects) {
+func (m *Master) nextChain(c state.Chunk, members []registry.Member, f failure, blamed proto.NodeID) (left, fresh []proto.NodeID, err error) {
+	if m.tooEarly(c, members, f.suspects) {
 		return nil, nil, proto.E(proto.Unavailable, "", "", "the master has just started and has not heard of every chunkserver")
 	}
 	least := int(m.cluster.MinReplicas)
-	may := usable(c, members, m.giveUp(), unwritten)
-	left = survivors(c, members, may, suspects, blamed)
+	may := usable(c, members, m.giveUp(), f.unwritten)
+	left = survivors(c, members, may, f.suspects, blamed)
 	if len(left) >= least {
 		return left, nil, nil
 	}
-	if fresh = m.joining(c, members, may, left, suspects); fresh != nil {
+	if fresh = m.joining(c, members, may, left, f.suspects); fresh != nil {
 		return left, fresh, nil
 	}
 	// L4: never below min-replicas on a suspicion alone.
 	all := survivors(c, members, may, nil, 0)
+	if f.full && len(all) > len(left) {
+		return nil, nil, proto.E(proto.NoSpace, "", "", fmt.Sprintf("%d of %d chunkservers of the chain have room, and no other has; at least %d are needed", len(left), len(c.Chain), least))
+	}
 	if len(all) >= least {
 		return all, nil, nil
 	}
-	if fresh = m.joining(c, members, may, all, suspects); fresh != nil {
+	if fresh = m.joining(c, members, may, all, f.suspects); fresh != nil {
 		return all, fresh, nil
 	}
 	switch {

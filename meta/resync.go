@@ -125,7 +125,7 @@ func (m *Master) bringForward(ctx context.Context, c state.Chunk) {
 func (m *Master) renew(ctx context.Context, c state.Chunk) error {
 	c, err := m.settle(ctx, c)
 	if err == nil {
-		_, err = m.replaceChain(ctx, c, nil, false)
+		_, err = m.replaceChain(ctx, c, failure{})
 	}
 	return err
 }

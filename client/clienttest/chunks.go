@@ -233,7 +233,7 @@ func (c *Cluster) Commit(_ context.Context, r *pb.CommitRequest) (*pb.AttrReply,
 
 // ReportChainFailure puts the survivors, and a fresh node if they are too few,
 // into a chain of a higher version, after making them equal. Suspects that are needed
-// and there stay.
+// and there stay, unless they are full: such never get a chunk again.
 func (c *Cluster) ReportChainFailure(_ context.Context, r *pb.ReportChainFailureRequest) (*pb.ChunkLocation, error) {
 	ch := c.chunks[r.Chunk]
 	if ch == nil {
@@ -242,13 +242,19 @@ func (c *Cluster) ReportChainFailure(_ context.Context, r *pb.ReportChainFailure
 	if ch.version != proto.Version(r.Version) {
 		return c.location(ch), nil
 	}
+	for _, id := range r.Failed {
+		c.full[id] = c.full[id] || r.Full
+	}
 	there := func(n *Node) bool { return n.alive() && !c.silent[n] }
 	failed := func(n *Node) bool { return !there(n) || slices.Contains(r.Failed, uint32(n.ID)) }
 	survivors := slices.DeleteFunc(slices.Clone(ch.chain), failed)
 	for _, n := range c.Nodes {
-		if len(survivors) > 0 && len(survivors) < c.opts.MinReplicas && !failed(n) && !slices.Contains(ch.chain, n) {
+		if len(survivors) > 0 && len(survivors) < c.opts.MinReplicas && !failed(n) && !c.full[uint32(n.ID)] && !slices.Contains(ch.chain, n) {
 			survivors = append(survivors, n)
 		}
+	}
+	if len(survivors) < c.opts.MinReplicas && r.Full {
+		return nil, proto.NoSpace
 	}
 	if len(survivors) < c.opts.MinReplicas {
 		survivors = slices.DeleteFunc(slices.Clone(ch.chain), func(n *Node) bool { return !there(n) })

@@ -61,7 +61,8 @@ type Cluster struct {
 	assigned int // chunks so far
 	alive    int // keepalives so far
 	mute     bool
-	silent   map[*Node]bool // not heard of: locations lack its address
+	silent   map[*Node]bool  // not heard of: locations lack its address
+	full     map[uint32]bool // ids of those that were reported to have no room
 	leases   map[uint64]holdings
 	claims   map[uint64]int // on inodes, of calls under way
 	returned *sync.Cond     // leases were given back
@@ -119,7 +120,7 @@ func New(t testing.TB, opts Options) *Cluster {
 	c := &Cluster{
 		opts: opts, net: newNetwork(), id: proto.ClusterID(uuid.New()),
 		counts: map[string]int{}, last: map[string]protobuf.Message{},
-		silent: map[*Node]bool{}, sessions: map[uint64]*session{}, inodes: map[uint64]*inode{}, chunks: map[uint64]*chunk{},
+		silent: map[*Node]bool{}, full: map[uint32]bool{}, sessions: map[uint64]*session{}, inodes: map[uint64]*inode{}, chunks: map[uint64]*chunk{},
 		leases: map[uint64]holdings{}, claims: map[uint64]int{},
 	}
 	c.returned = sync.NewCond(&c.mu)

@@ -103,8 +103,22 @@ func (n *node) freeClass() uint64 {
 	return free / max(total/10, 1)
 }
 
+// Full notes that chunkservers had no room for a write. Their next heartbeats tell more.
+func (r *Registry) Full(ids []proto.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		if n := r.nodes[id]; n != nil {
+			n.full = true
+		}
+	}
+}
+
 // room is the free space of the emptiest healthy disk: a chunk lies on one disk.
 func (n *node) room() (room uint64) {
+	if n.full {
+		return 0
+	}
 	for _, d := range n.disks {
 		if d.Fault == "" {
 			room = max(room, d.FreeBytes)

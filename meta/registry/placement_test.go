@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -91,4 +92,26 @@ func TestPlace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who had no room for a write is given nothing until its next heartbeat says that it has some.
+func TestFullUntilTheNextHeartbeat(t *testing.T) {
+	r := registryOf(t, server{"a", 500, 0, false, false}, server{"b", 500, 0, false, false})
+	n := r.nodes[1]
+	disks := n.disks
+	r.Full([]proto.NodeID{1, 99})
+	if got := must(r.Place(2, 1)); !slices.Equal(got, []proto.NodeID{2}) {
+		t.Errorf("placed on %v", got)
+	}
+	r.Heartbeat(n.stream, &pb.HeartbeatRequest{Node: 1, Incarnation: 1, Sequence: 100, Disks: disks}, noChunks{})
+	if got := must(r.Place(2, 1)); len(got) != 2 {
+		t.Errorf("placed on %v", got)
+	}
+}
+
+func must(list []proto.NodeID, err error) []proto.NodeID {
+	if err != nil {
+		panic(err)
+	}
+	return list
 }

@@ -72,6 +72,7 @@ type node struct {
 	disks   []*pb.DiskStatus
 	chunks  uint64
 	load    uint32
+	full    bool      // it had no room for a write since that heartbeat
 	leaving bool      // decommissioned
 	away    time.Time // end of maintenance
 

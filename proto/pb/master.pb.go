@@ -4122,6 +4122,7 @@ type ReportChainFailureRequest struct {
 	Failed        []uint32               `protobuf:"varint,5,rep,packed,name=failed,proto3" json:"failed,omitempty"` // suspects, by node id
 	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	Unwritten     bool                   `protobuf:"varint,7,opt,name=unwritten,proto3" json:"unwritten,omitempty"` // nothing that the caller wrote to the chunk was ever acknowledged
+	Full          bool                   `protobuf:"varint,8,opt,name=full,proto3" json:"full,omitempty"`           // failed have no room, and said so: they are not to go on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4201,6 +4202,13 @@ func (x *ReportChainFailureRequest) GetReason() string {
 func (x *ReportChainFailureRequest) GetUnwritten() bool {
 	if x != nil {
 		return x.Unwritten
+	}
+	return false
+}
+
+func (x *ReportChainFailureRequest) GetFull() bool {
+	if x != nil {
+		return x.Full
 	}
 	return false
 }
@@ -5906,7 +5914,7 @@ const file_master_proto_rawDesc = "" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x16\n" +
 	"\x06length\x18\x04 \x01(\x04R\x06length\x12\x12\n" +
 	"\x04hole\x18\x05 \x01(\bR\x04hole\x12\x12\n" +
-	"\x04size\x18\x06 \x01(\x04R\x04size\"\xd9\x01\n" +
+	"\x04size\x18\x06 \x01(\x04R\x04size\"\xed\x01\n" +
 	"\x19ReportChainFailureRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x14\n" +
@@ -5914,7 +5922,8 @@ const file_master_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06failed\x18\x05 \x03(\rR\x06failed\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1c\n" +
-	"\tunwritten\x18\a \x01(\bR\tunwritten\"\x9c\x01\n" +
+	"\tunwritten\x18\a \x01(\bR\tunwritten\x12\x12\n" +
+	"\x04full\x18\b \x01(\bR\x04full\"\x9c\x01\n" +
 	"\x14ReportCorruptRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05chunk\x18\x02 \x01(\x04R\x05chunk\x12\x18\n" +
