@@ -6,7 +6,7 @@ PREFIX     ?= /usr/local
 SBIN       ?= /sbin
 BENCHFLAGS ?= -benchtime 1s
 
-.PHONY: build up down test fuzz bench lint proto install install-helpers clean
+.PHONY: build up down test fuzz chaos bench lint proto install install-helpers clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
@@ -26,6 +26,12 @@ test:
 # Every fuzz target, for 30 s or as T=5m says; what failed is in its package's testdata/fuzz then.
 fuzz:
 	GO=$(GO) test/fuzz $(or $(T),30s)
+
+# Faults of all kinds happen to a cluster with programs working on it, for 10 m or as T=1h says,
+# and a timeline is printed. SEED=1 repeats the plan of faults of a run.
+chaos:
+	test/deps test
+	$(GO) test -count=1 -timeout 0 -run '^TestChaos$$' ./test/chaos -v -chaos.time $(or $(T),10m) -chaos.seed $(or $(SEED),0)
 
 # The parts print lines for benchstat; the whole cluster prints one table.
 bench:

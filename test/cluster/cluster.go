@@ -21,11 +21,13 @@ import (
 // Options of a cluster; the zero value is three chunkservers, three replicas of
 // each chunk, and the program's default for everything else.
 type Options struct {
-	Chunkservers int   // 3 if 0
-	Replicas     int   // 3, or the number of chunkservers if less, if 0
-	MinReplicas  int   // 2, or Replicas if less, if 0
-	ChunkSize    int64 // bytes; the program's default if 0
-	Memory       bool  // stores on /dev/shm and not on the disk: for speed, not for durability
+	Chunkservers int      // 3 if 0
+	Replicas     int      // 3, or the number of chunkservers if less, if 0
+	MinReplicas  int      // 2, or Replicas if less, if 0
+	ChunkSize    int64    // bytes; the program's default if 0
+	Memory       bool     // stores on /dev/shm and not on the disk: for speed, not for durability
+	DiskBytes    int64    // if not 0, each chunkserver has a file system of its own, of that size; needs root
+	Network      *Network // if not nil, each server and mount is on a host of its own
 	MasterArgs   []string
 	ChunkdArgs   []string
 }
@@ -38,8 +40,9 @@ type Cluster struct {
 	Chunkservers []*Process
 	Mounts       []*Mount
 
-	t testing.TB
-	o Options
+	t     testing.TB
+	o     Options
+	disks []string // that are file systems of their own
 }
 
 // Start runs master and chunkservers and returns when all of them answer.
@@ -107,6 +110,9 @@ func (c *Cluster) AddChunkserver() *Process {
 	c.t.Helper()
 	name := fmt.Sprintf("chunkserver-%d", len(c.Chunkservers))
 	p := c.server(name, "distrifs-chunkd", append([]string{"--master", c.Master.Address}, c.o.ChunkdArgs...)...)
+	if c.o.DiskBytes != 0 {
+		c.ownDisk(p.Dir, c.o.DiskBytes)
+	}
 	c.Chunkservers = append(c.Chunkservers, p)
 	p.Launch()
 	return p
@@ -116,7 +122,11 @@ func (c *Cluster) server(name, program string, args ...string) *Process {
 	c.t.Helper()
 	p := c.process(name, program)
 	p.Dir = filepath.Join(c.Dir, name)
-	p.Address = fmt.Sprintf("127.0.0.1:%d", FreePort(c.t))
+	if p.Host = c.o.Network.Host(c.t, name); p.Host != nil {
+		p.Address = p.Host.Address + ":9420"
+	} else {
+		p.Address = fmt.Sprintf("127.0.0.1:%d", FreePort(c.t))
+	}
 	p.Args = append([]string{"--dir", p.Dir, "--listen", p.Address}, args...)
 	return p
 }
@@ -165,13 +175,16 @@ func (c *Cluster) Client() *client.Client {
 func (c *Cluster) Status() (*pb.StatusReply, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), StopLimit)
 	defer cancel()
-	conn, err := grpc.NewClient("passthrough:///"+c.Master.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///"+c.Master.Address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(c.operator().dial))
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	return pb.NewMasterClient(conn).Status(ctx, &pb.StatusRequest{})
 }
+
+// operator is the host of those who look after the cluster; nil without a network.
+func (c *Cluster) operator() *Host { return c.o.Network.Host(c.t, "operator") }
 
 // WaitAlive waits until the master answers and exactly the chunkservers that run
 // are alive for it.
@@ -262,6 +275,7 @@ func (c *Cluster) cleanUp() {
 	for _, p := range processes {
 		p.cleanUp()
 	}
+	c.removeDisks()
 	for _, m := range c.Mounts {
 		processes = append(processes, m.Process)
 	}

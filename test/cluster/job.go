@@ -59,13 +59,13 @@ func (c *Cluster) Job(function string, args ...string) *Job {
 	c.t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = environment(jobVariable + "=" + function)
-	return c.start("/", function, cmd)
+	return c.start(nil, "/", function, cmd)
 }
 
 // Command runs a program in the folder.
 func (c *Cluster) Command(dir, program string, args ...string) *Job {
 	c.t.Helper()
-	return c.start(dir, program, exec.Command(program, args...))
+	return c.start(nil, dir, program, exec.Command(program, args...))
 }
 
 // Tool runs the command `distrifs` against this cluster's master.
@@ -73,7 +73,7 @@ func (c *Cluster) Tool(args ...string) *Job {
 	c.t.Helper()
 	cmd := exec.Command(Binary(c.t, "distrifs"), args...)
 	cmd.Env = environment("DISTRIFS_MASTER=" + c.Master.Address)
-	return c.start("/", "distrifs", cmd)
+	return c.start(c.operator(), "/", "distrifs", cmd)
 }
 
 // Shell runs a bash script in the folder within JobLimit, stopping at the first
@@ -87,7 +87,7 @@ func (c *Cluster) Shell(dir, script string) string {
 	return out
 }
 
-func (c *Cluster) start(dir, what string, cmd *exec.Cmd) *Job {
+func (c *Cluster) start(host *Host, dir, what string, cmd *exec.Cmd) *Job {
 	c.t.Helper()
 	output, err := os.Create(filepath.Join(c.t.TempDir(), "output"))
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *Cluster) start(dir, what string, cmd *exec.Cmd) *Job {
 	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	if err := host.do(cmd.Start); err != nil {
 		c.t.Fatalf("start %s: %v", what, err)
 	}
 	j := &Job{c: c, what: what, cmd: cmd, output: output.Name(), ended: make(chan struct{})}

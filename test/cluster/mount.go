@@ -41,7 +41,7 @@ func (c *Cluster) NewMount(args ...string) *Mount {
 	f.Close()
 	name := fmt.Sprintf("mount-%d", len(c.Mounts))
 	m := &Mount{Process: c.process(name, "distrifs-mount"), Path: filepath.Join(c.Dir, name), c: c}
-	m.Address = m.Path
+	m.Address, m.Host = m.Path, c.o.Network.Host(c.t, name)
 	m.Args = append(append([]string{"-f"}, args...), c.Master.Address, m.Path)
 	if err := os.Mkdir(m.Path, 0o755); err != nil {
 		c.t.Fatal(err)

@@ -20,6 +20,7 @@ type Process struct {
 	Dir     string   // data folder; empty for a mount
 	Log     string   // what all runs have printed
 	Args    []string // may be changed between runs
+	Host    *Host    // where it runs; nil: beside the test
 
 	t       testing.TB
 	program string
@@ -65,9 +66,11 @@ func (p *Process) Launch() {
 	// The kernel sends Pdeathsig when the thread that made the process ends; this
 	// goroutine keeps its thread until the process has ended.
 	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		runtime.LockOSThread() // for good: a thread that went to another host ends with its goroutine
+		err := p.Host.enter()
+		if err == nil {
+			err = cmd.Start()
+		}
 		started <- err
 		if err == nil {
 			cmd.Wait()
