@@ -83,6 +83,7 @@ type Client struct {
 	locks     *heldLocks
 	locations *locations
 	health    *health
+	hedges    *hedges
 	accesses  *accesses
 	leases    *leases
 	cluster   proto.ClusterID
@@ -185,6 +186,7 @@ func newClient(opts Options, conn *grpc.ClientConn) *Client {
 		data:        pipeline.NewClient(pipeline.ClientOptions{Dial: opts.Dial, Logger: opts.Logger}),
 		locations:   newLocations(),
 		health:      newHealth(),
+		hedges:      newHedges(),
 		locks:       newHeldLocks(),
 		accesses:    &accesses{reporting: newToken(), pending: map[proto.InodeID]access{}},
 		writeBudget: semaphore.NewWeighted(opts.WriteBuffer),

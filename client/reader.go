@@ -213,25 +213,33 @@ func readError(err error, ino proto.InodeID, index uint64, last error) error {
 	return &proto.Error{Kind: proto.KindOf(err), Op: "read", Subject: fmt.Sprintf("%s chunk index %d", inodeName(ino), index), Err: errors.Join(err, last)}
 }
 
-// readReplicas tries the replicas of a chunk in turn. corrupt tells that each of
+// readReplicas tries the replicas of a chunk in turn, or two at once (race.go). corrupt tells that each of
 // them answered that its bytes are damaged. What a replica does not reach is zero.
 func (c *Client) readReplicas(ctx context.Context, loc location, p []byte, at int64) (corrupt bool, err error) {
 	order := c.health.order(loc.chain)
 	corrupt = len(order) > 0 && len(order) == len(loc.chain)
 	err = proto.E(proto.NoReplica, "read", "chunk "+loc.chunk.String(), "the master knows no replica of it")
-	for _, hop := range order {
-		var n int
-		if n, err = c.readReplica(ctx, loc, hop, p, at); err == nil {
+	for len(order) > 0 {
+		n, outcomes := c.readFirst(ctx, loc, order, p, at)
+		order = order[len(outcomes):]
+		done := false
+		for _, o := range outcomes {
+			switch {
+			case o.err == nil:
+				done = true
+			case proto.KindOf(o.err) == proto.DataCorrupt:
+				c.reportCorrupt(loc, o.hop, o.err)
+				err = o.err
+			default:
+				corrupt, err = false, o.err
+			}
+		}
+		if done {
 			clear(p[n:])
 			return false, nil
 		}
 		if ctx.Err() != nil {
 			return false, err
-		}
-		if proto.KindOf(err) == proto.DataCorrupt {
-			c.reportCorrupt(loc, hop, err)
-		} else {
-			corrupt = false
 		}
 	}
 	return corrupt, err
@@ -245,6 +253,9 @@ func (c *Client) readReplica(ctx context.Context, loc location, hop pipeline.Hop
 	n, err := c.data.Read(attempt, pipeline.ReadRequest{
 		Chunk: c.cluster.ChunkUUID(loc.chunk), Version: loc.version, Offset: uint64(at), From: hop,
 	}, p)
+	if ctx.Err() != nil {
+		n = unmeasured
+	}
 	c.health.end(hop.Node, n, time.Since(start), err == nil || ctx.Err() != nil)
 	if err != nil && ctx.Err() == nil {
 		c.opts.Logger.Warn("replica failed; trying another", "chunk", loc.chunk.String(), "node", uint32(hop.Node), "address", hop.Address, "error", err)

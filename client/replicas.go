@@ -1,6 +1,7 @@
 package client
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -23,6 +24,7 @@ const (
 // nodeHealth is what is known of one chunkserver.
 type nodeHealth struct {
 	cost     float64 // seconds a request and costUnit, smoothed; 0: not known
+	spread   float64 // seconds by which that varies, smoothed
 	inflight int
 	failures int       // since the last success
 	until    time.Time // read only if nobody else can serve
@@ -87,6 +89,9 @@ func (h *health) begin(id proto.NodeID) {
 	h.node(id).inflight++
 }
 
+// unmeasured is for a read whose caller gave it up: it tells nothing.
+const unmeasured = -1
+
 // end notes how a read of n bytes went.
 func (h *health) end(id proto.NodeID, n int, took time.Duration, ok bool) {
 	h.mu.Lock()
@@ -98,11 +103,41 @@ func (h *health) end(id proto.NodeID, n int, took time.Duration, ok bool) {
 		node.until = time.Now().Add(min(penaltyMin<<(node.failures-1), penaltyMax))
 		return
 	}
+	if n == unmeasured {
+		return
+	}
 	node.failures = 0
 	node.until = time.Time{}
 	cost := took.Seconds() / (1 + float64(n)/costUnit)
 	if node.cost == 0 {
-		node.cost = cost
+		node.cost, node.spread = cost, cost/2
 	}
+	node.spread += (math.Abs(cost-node.cost) - node.spread) / 8
 	node.cost += (cost - node.cost) / 8
+}
+
+// How long a replica is waited for before another one is asked as well: as long as the
+// best of them would take at worst, within bounds.
+const (
+	patienceMin     = 50 * time.Millisecond
+	patienceMax     = time.Second
+	patienceUnknown = 300 * time.Millisecond // nobody has answered yet
+	patienceSpreads = 4                      // beyond the mean
+)
+
+// patience is how long to wait for n bytes from the first of some replicas.
+func (h *health) patience(order []pipeline.Hop, n int) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	best := math.Inf(1)
+	for _, hop := range order {
+		if node := h.node(hop.Node); node.cost > 0 {
+			best = min(best, node.cost+patienceSpreads*node.spread)
+		}
+	}
+	if math.IsInf(best, 1) {
+		return patienceUnknown
+	}
+	seconds := best * (1 + float64(n)/costUnit)
+	return max(patienceMin, min(patienceMax, time.Duration(seconds*float64(time.Second))))
 }
