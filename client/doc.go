@@ -58,7 +58,7 @@
 //	Client.inodesMu   which inodes are open
 //	inode.mu          all state of one inode; never held while waiting for a
 //	                  server (inode.wait lets it go)
-//	sessions.mu before leases.mu, heldLocks.mu, locations.mu, health.mu, readAhead.mu,
+//	sessions.mu before leases.mu, heldLocks.mu, locations.mu, health.mu, hedges.mu, race.mu, readAhead.mu,
 //	accesses.mu: leaves
 //
 // # What may block
