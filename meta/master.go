@@ -44,6 +44,7 @@ type Master struct {
 	deletes  *deletes
 	repairs  *repairs
 	renewals *renewals
+	hot      hot
 	writers  writers
 	sharings sharings
 	safe     safeMode

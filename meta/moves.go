@@ -168,6 +168,6 @@ func (m *Master) widen(ctx context.Context, c state.Chunk, sources, targets []pr
 	if failed := m.fence(ctx, next, sources, false); len(failed) > 0 {
 		return 0, next, proto.E(proto.Unavailable, "move", chunkName(c), "a member did not confirm")
 	}
-	failed := m.onEach(targets, "copy", next, func(node proto.NodeID) error { return m.repairCopy(ctx, node, next, sources) })
+	failed := m.onEach(targets, "copy", next, func(node proto.NodeID) error { return m.repairCopy(ctx, node, next, sources, false) })
 	return len(targets) - len(failed), next, nil
 }

@@ -96,11 +96,13 @@ func (m *Master) tellRepairs() {
 
 // needy lists chunks that can be helped now, those with the fewest good replicas
 // first and those that only have to move last, and counts all there are. What was
-// written a moment ago is left for later.
+// written a moment ago is left for later, but not for ever: see hot.
 func (m *Master) needy() (list []need, t tally) {
 	var byGood [maxReplicas][]need
 	var moves []need
 	mayCopy, anyLeaving := !m.inSafeMode(), m.nodes.Leaving()
+	spared := m.hot.look(m.cfg.Now())
+	defer spared.done()
 	t.toMove = map[proto.NodeID]uint64{}
 	m.eachChunkIn(func(st *state.State, c state.Chunk) bool {
 		n := need{chunk: c.ID, good: m.nodes.Good(c)}
@@ -117,7 +119,8 @@ func (m *Master) needy() (list []need, t tally) {
 				return true
 			}
 		}
-		if !forward && (!mayCopy || m.nodes.Recent(c.ID)) {
+		n.hot = m.nodes.Recent(c.ID)
+		if !forward && (!mayCopy || n.hot && (n.leaving || spared.spare(c.ID, hotFor*m.cfg.Quiet))) {
 			return true
 		}
 		n.bytes = lengthOf(st, c, m.cluster.ChunkSize)
@@ -265,7 +268,7 @@ func (m *Master) beginRepair(ctx context.Context, n need, group *sync.WaitGroup)
 		return false, false
 	}
 	nodes := append([]proto.NodeID{p.sources[0]}, targets...)
-	m.inBackground(group, n, nodes, done, func() int { return m.addReplicas(ctx, c, p, targets) })
+	m.inBackground(group, n, nodes, done, func() int { return m.addReplicas(ctx, c, p, targets, n.hot) })
 	return true, true
 }
 
@@ -306,7 +309,7 @@ func (m *Master) repairTargets(c state.Chunk, p repairPlan) []proto.NodeID {
 }
 
 // addReplicas is step 2. It answers how many copies were made.
-func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan, targets []proto.NodeID) (copies int) {
+func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan, targets []proto.NodeID, hot bool) (copies int) {
 	targets = slices.DeleteFunc(targets, func(node proto.NodeID) bool { return !m.clear(c, node) })
 	chain := slices.Concat(p.keep, targets)
 	if len(targets) == 0 || len(chain) < int(m.cluster.MinReplicas) {
@@ -320,17 +323,21 @@ func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan, t
 	if failed := m.fence(ctx, next, p.sources, false); len(failed) > 0 {
 		return 0
 	}
-	failed := m.onEach(targets, "copy", next, func(node proto.NodeID) error { return m.repairCopy(ctx, node, next, p.sources) })
+	failed := m.onEach(targets, "copy", next, func(node proto.NodeID) error { return m.repairCopy(ctx, node, next, p.sources, hot) })
 	m.log.Debug("chunk repaired", "chunk", c.ID, "version", next.Version, "chain", next.Chain, "copied_to", targets, "failed", failed)
 	return len(targets) - len(failed)
 }
 
-// repairCopy has a member fetch the chunk at its share of the repair rate.
-func (m *Master) repairCopy(ctx context.Context, node proto.NodeID, c state.Chunk, sources []proto.NodeID) error {
+// repairCopy has a member fetch the chunk at its share of the repair rate, or at all of it if
+// somebody waits.
+func (m *Master) repairCopy(ctx context.Context, node proto.NodeID, c state.Chunk, sources []proto.NodeID, hot bool) error {
 	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version), Sources: m.sources(sources), Afresh: m.nodes.Holds(node, c).Accused}
 	timeout := m.cfg.CopyTimeout
 	if m.cfg.RepairRate > 0 {
 		command.Rate = max(1, m.cfg.RepairRate/uint64(m.cfg.RepairStreams))
+		if hot {
+			command.Rate = m.cfg.RepairRate
+		}
 		timeout += time.Duration(m.cluster.ChunkSize/command.Rate) * 2 * time.Second
 	}
 	return m.order(ctx, timeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_Copy{Copy: command}})

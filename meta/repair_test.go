@@ -59,6 +59,42 @@ func TestRefusedPortIsDeath(t *testing.T) {
 	}
 }
 
+// A chunk that is written to without end has its redundancy back all the same.
+func TestHotChunkIsRepaired(t *testing.T) {
+	inCluster(t, 4, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		writeFor := func(seconds int) {
+			for range seconds {
+				time.Sleep(time.Second)
+				one.write(&pb.CreateReply{Attr: f.Attr, Chunk: one.locate(f)})
+			}
+		}
+		writeFor(5)
+		dead := c.chainOf(f.Chunk)[2]
+		dead.set(func() { dead.refuses = true })
+		dead.kill()
+		one.fail(f, 1, dead.id)
+		c.take()
+		writeFor(8)
+		if text := c.take(); text != "" {
+			t.Errorf("its writer waited for\n%s", text)
+		}
+		writeFor(20)
+		story(c.t, c.take(), `
+			master -> 1: set version 3 = ok
+
+			master -> 2: copy version 3 from [1] = ok
+
+			master -> 4: copy version 3 from [1 2] = ok`)
+		if got := show(one.locate(f)); got != "3: 1 2 4" {
+			t.Errorf("location %s", got)
+		}
+	})
+}
+
 // A process that is started again at once costs no copying.
 func TestQuickRestartCostsNothing(t *testing.T) {
 	inCluster(t, 4, Config{}, func(c *cluster) {

@@ -15,6 +15,7 @@ type need struct {
 	chunk proto.ChunkID
 	good  int
 	bytes uint64 // of the chunk
+	hot   bool   // it is being written to: its writers wait for the copy
 
 	leaving bool           // replicas are where they must not stay
 	from    proto.NodeID   // 0, or rebalancing wants to move a replica from there
