@@ -27,6 +27,9 @@ func (m *Master) Status(context.Context, *pb.StatusRequest) (*pb.StatusReply, er
 		Sessions: m.sessions.status(), SafeMode: m.inSafeMode(),
 		Repair: m.repairs.status(m.cfg.Now(), m.cfg.RepairRate), Rebalancing: m.rebalancing(),
 	}
+	if log.Full != nil {
+		reply.LogFault = log.Full.Error()
+	}
 	leases := m.leases.stats()
 	reply.Leases, reply.Claims, reply.Recalls = uint64(leases.Held), uint64(leases.Waiting), leases.Recalls
 	for _, n := range reply.Nodes {

@@ -89,6 +89,9 @@ func printStatus(w io.Writer, s *pb.StatusReply) error {
 	row("master", "%s, version %s, up %v, epoch %d, %s of memory", s.Address, s.Version,
 		time.Duration(s.UptimeSeconds)*time.Second, s.Epoch, humanize.IBytes(s.MemoryBytes))
 	row("log", "at record %s, checkpoint at %s", count(s.LogIndex), count(s.CheckpointIndex))
+	if s.LogFault != "" {
+		row("log", "TAKES NO CHANGES: %s", s.LogFault)
+	}
 	if s.SafeMode {
 		row("safe mode", "yes: too few chunks have been reported; no repair and no deletion until then")
 	}

@@ -23,6 +23,8 @@
 //     tells a torn tail, which it cuts off, from damage, which it refuses (G8).
 //   - After a failed write or sync of the log nothing more is written to it: the
 //     group fails for good, and a new start reads what is really there (L9).
+//   - A full disk is met before a batch is written (room.go): that one is refused, and
+//     the group goes on, and by itself when there is room again.
 //   - The two newest checkpoints are kept, and the log from the older of them on;
 //     with one checkpoint or none, the whole log. So one checkpoint may be
 //     damaged and nothing is lost.

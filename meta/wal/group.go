@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/distrifs/distrifs/proto"
 )
@@ -19,6 +20,7 @@ type Group struct {
 	lock    io.Closer // of the folder
 	queue   *queue
 	term    uint64
+	full    fullness       // belongs to the appender
 	newest  checkpointInfo // belongs to the checkpointer
 	older   uint64         // index of the checkpoint before newest; 0: none. Belongs to the checkpointer
 
@@ -198,7 +200,16 @@ func (g *Group) appendAll() {
 			r := Record{Op: p.op, Index: last + 1 + uint64(i), Term: g.term, Data: p.data}
 			buf = appendRecord(buf, r, last)
 		}
-		if err := g.log.append(buf, last+uint64(len(batch))); err != nil {
+		if !g.full.retry(time.Now()) {
+			g.refuse(batch)
+			continue
+		}
+		err := g.log.append(buf, last+uint64(len(batch)))
+		if g.noteRoom(err) {
+			g.refuse(batch)
+			continue
+		}
+		if err != nil {
 			g.fail(err, batch)
 			return
 		}

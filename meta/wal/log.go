@@ -36,7 +36,9 @@ type segmentLog struct {
 }
 
 // append writes a batch and makes it durable. last is the index of its last
-// record. After an error nothing may be appended ever again (L9).
+// record. A batch only overwrites zeros that are on disk already, so a full disk is met
+// before any of it is written: then the error is a noRoom, and all is as it was. After
+// any other error nothing may be appended ever again (L9).
 func (l *segmentLog) append(batch []byte, last uint64) error {
 	n := int64(len(batch))
 	if l.end > segmentHeader && l.end+n > l.size {
@@ -92,25 +94,29 @@ func (l *segmentLog) prepare(n int64) error {
 			return err
 		}
 	}
-	if l.end+n > l.prepared { // a large batch, or a slow disk: the batch itself makes the space
-		l.prepared = l.end + n
+	if l.end+n > l.prepared { // a large batch, or a slow disk
+		l.prepareAhead(l.end + n)
+		if err := l.awaitAhead(); err != nil {
+			return err
+		}
 	}
 	if l.ahead == nil && l.prepared-l.end-n < prepareStep/2 && l.prepared < l.size {
-		l.prepareAhead()
+		l.prepareAhead(l.prepared)
 	}
 	return nil
 }
 
-// prepareAhead writes through a descriptor of its own: Linux tells each one of a
-// failed write, but once, and the news must not be lost to the sync of a batch.
-func (l *segmentLog) prepareAhead() {
-	from, to, done := l.prepared, min(l.prepared+prepareStep, l.size), make(chan error, 1)
+// prepareAhead prepares one step more, up to least if that is further. It writes through
+// a descriptor of its own: Linux tells each one of a failed write, but once, and the
+// news must not be lost to the sync of a batch.
+func (l *segmentLog) prepareAhead(least int64) {
+	from, to, done := l.prepared, max(least, min(l.prepared+prepareStep, l.size)), make(chan error, 1)
 	l.next, l.ahead = to, done
 	path := l.path
 	go func() {
 		f, err := l.fsys.OpenFile(path, os.O_RDWR, 0)
 		if err == nil {
-			err = writeZeros(f, from, to)
+			err = roomFor(writeZeros(f, from, to))
 			if err == nil {
 				err = f.Sync()
 			}
@@ -129,7 +135,9 @@ func (l *segmentLog) awaitAhead() error {
 
 func (l *segmentLog) aheadDone(err error) error {
 	l.ahead = nil
-	l.prepared = l.next
+	if err == nil {
+		l.prepared = l.next
+	}
 	return err
 }
 

@@ -58,5 +58,6 @@ type Status struct {
 	LogBytes        int64     // of records appended since the newest checkpoint
 	Segments        int       // files of log
 	Batches         uint64    // written and synced since the start
+	Full            error     // why nothing can be logged until there is room; nil: there is
 	Failure         error     // why the group has failed for good; nil while it works
 }

@@ -83,12 +83,12 @@ func newerFormat(version, known uint32) *proto.Error {
 }
 
 // createSegment makes a segment with prepared bytes of zeros behind the header.
-// Its name is durable when it returns.
+// Its name is durable when it returns. When it fails with a noRoom, there is none.
 func createSegment(fsys disk.FS, dir string, first uint64, prepared int64) (disk.File, error) {
 	name := filepath.Join(dir, segmentName(first))
 	f, err := fsys.OpenFile(name+temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
-		return nil, err
+		return nil, roomFor(err)
 	}
 	_, err = f.WriteAt(encodeSegmentHeader(first), 0)
 	if err == nil {
@@ -98,7 +98,8 @@ func createSegment(fsys disk.FS, dir string, first uint64, prepared int64) (disk
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
+		// Nothing depends on the file yet: its space is given back.
+		return nil, roomFor(errors.Join(err, fsys.Remove(name+temporary)))
 	}
 	if err := fsys.Rename(name+temporary, name); err != nil {
 		return nil, err

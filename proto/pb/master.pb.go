@@ -4387,7 +4387,8 @@ type StatusReply struct {
 	Claims          uint64                 `protobuf:"varint,22,opt,name=claims,proto3" json:"claims,omitempty"`                     // requests that wait for leases to be given back
 	Recalls         uint64                 `protobuf:"varint,23,opt,name=recalls,proto3" json:"recalls,omitempty"`                   // sent since the start
 	Repair          *RepairStatus          `protobuf:"bytes,24,opt,name=repair,proto3" json:"repair,omitempty"`
-	Rebalancing     bool                   `protobuf:"varint,25,opt,name=rebalancing,proto3" json:"rebalancing,omitempty"` // chunks move to where there is more room
+	Rebalancing     bool                   `protobuf:"varint,25,opt,name=rebalancing,proto3" json:"rebalancing,omitempty"`          // chunks move to where there is more room
+	LogFault        string                 `protobuf:"bytes,26,opt,name=log_fault,json=logFault,proto3" json:"log_fault,omitempty"` // why the master's log takes no changes at present; empty: it does
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -4595,6 +4596,13 @@ func (x *StatusReply) GetRebalancing() bool {
 		return x.Rebalancing
 	}
 	return false
+}
+
+func (x *StatusReply) GetLogFault() string {
+	if x != nil {
+		return x.LogFault
+	}
+	return ""
 }
 
 // RepairStatus tells how far the copying is that gives chunks their replicas back.
@@ -5931,7 +5939,7 @@ const file_master_proto_rawDesc = "" +
 	"\x04node\x18\x04 \x01(\rR\x04node\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x14\n" +
 	"\x12ReportCorruptReply\"\x0f\n" +
-	"\rStatusRequest\"\xc5\x06\n" +
+	"\rStatusRequest\"\xe2\x06\n" +
 	"\vStatusReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
@@ -5961,7 +5969,8 @@ const file_master_proto_rawDesc = "" +
 	"\x06claims\x18\x16 \x01(\x04R\x06claims\x12\x18\n" +
 	"\arecalls\x18\x17 \x01(\x04R\arecalls\x12.\n" +
 	"\x06repair\x18\x18 \x01(\v2\x16.distrifs.RepairStatusR\x06repair\x12 \n" +
-	"\vrebalancing\x18\x19 \x01(\bR\vrebalancing\"\x90\x02\n" +
+	"\vrebalancing\x18\x19 \x01(\bR\vrebalancing\x12\x1b\n" +
+	"\tlog_fault\x18\x1a \x01(\tR\blogFault\"\x90\x02\n" +
 	"\fRepairStatus\x12\x18\n" +
 	"\awaiting\x18\x01 \x01(\x04R\awaiting\x12\x16\n" +
 	"\x06active\x18\x02 \x01(\x04R\x06active\x12\x1d\n" +
