@@ -51,7 +51,7 @@ func (c *Client) exclusive(ctx context.Context, ino proto.InodeID, mapped bool) 
 			r.waiting--
 		case h != nil && h.writes() && l.validFor(h):
 			return l.pin(h), true, nil
-		case h != nil && h.writes():
+		case h != nil && h.writes() || l.suspended:
 			l.changed.Wait() // for the master
 		case l.acquiring[ino] != nil:
 			a := l.acquiring[ino]

@@ -162,7 +162,14 @@ func (l *leases) admitLocked(began uint64, g *pb.Grants) {
 	l.changed.Broadcast()
 }
 
+// grant takes one lease in. An exclusive one that comes while a Hello is under way is not:
+// the Hello does not claim it, so a master that was started anew may not know it, or it is that
+// master's already, and goes with all that were the last one's when the Hello is answered. A
+// writer would rely on it all the same.
 func (l *leases) grant(began uint64, ino proto.InodeID, mode pb.LeaseMode, g *pb.Grants) {
+	if l.suspended && mode == pb.LeaseMode_LEASE_EXCLUSIVE {
+		return
+	}
 	if l.recalls.voids(ino, g.Recalls) || l.distrusted.has(ino) {
 		return
 	}

@@ -201,6 +201,29 @@ func TestUnwrittenDataOutlivesARestartOfTheMaster(t *testing.T) {
 	must(t, err)
 }
 
+// G3, L8: a writer does not rely on a lease that comes while a Hello is under way, which the
+// answer to the Hello may end: a master that was started anew is answered first by what a
+// call got from it, or the last one's answer comes late.
+func TestNoExclusiveLeaseWhileAHelloIsUnderWay(t *testing.T) {
+	const ino = 7
+	for _, epoch := range []uint64{1, 2} {
+		l := newLeases(true)
+		l.welcomed(&pb.Welcome{Epoch: 1, LeaseMs: 10_000}, time.Now(), false)
+		began := l.begin()
+		a := &acquisition{}
+		l.acquiring[ino] = a
+		l.suspend()
+		l.admit(began, &pb.Grants{Exclusive: []uint64{ino}})
+		l.welcomed(&pb.Welcome{Epoch: epoch, LeaseMs: 10_000}, time.Now(), true)
+		if a.got != nil && l.held[ino] != a.got {
+			t.Errorf("epoch %d: a writer was given a lease that is lost", epoch)
+		}
+		if l.admit(l.begin(), &pb.Grants{Exclusive: []uint64{ino}}); a.got == nil || l.held[ino] != a.got {
+			t.Errorf("epoch %d: nor was it given the next one", epoch)
+		}
+	}
+}
+
 func TestARecallOvertakesAGrant(t *testing.T) {
 	l := newLeases(true)
 	l.welcomed(&pb.Welcome{Epoch: 1, LeaseMs: 10_000}, time.Now(), false)
