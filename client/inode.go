@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/distrifs/distrifs/proto"
@@ -43,6 +44,8 @@ type inode struct {
 	writing    token // one write or truncation at a time
 	committing token // one commit, sync or truncation at a time
 	locking    token // one request for a lock at a time
+
+	holes atomic.Uint64 // places without bytes that reads met
 
 	mu      sync.Mutex
 	changed *sync.Cond // of streams and failures

@@ -19,33 +19,69 @@ const (
 	readParallel   = 8               // frames of one large read at once
 	replicaTimeout = 3 * time.Second // a replica that does not answer so long is left for the next
 	maxReports     = 16              // reports of corrupt replicas under way
+	maxRereads     = 8               // of a read that others change the file under
 )
 
 // read fills p from off: io.EOF with what there is at the end of the file. A
 // File's read-ahead is used if it is given.
+//
+// Where no chunk is, or a replica ends, there are zeros, if the file has not been cut
+// meanwhile: then there was something else, or is nothing. So a read that met such a place
+// while the file changed is made again.
 func (i *inode) read(ctx context.Context, ahead *readAhead, p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, proto.E(proto.Invalid, "read", inodeName(i.id), "negative offset")
 	}
-	if err := i.refresh(ctx); err != nil {
+	for again := 0; ; again++ {
+		holes := i.holes.Load()
+		n, content, err := i.readOnce(ctx, ahead, p, off)
+		if err != nil || i.holes.Load() == holes || again == maxRereads {
+			return ended(n, len(p), err)
+		}
+		same, err := i.isSame(ctx, content)
+		if err != nil || same {
+			return ended(n, len(p), err)
+		}
+	}
+}
+
+// ended is the answer to a read of want bytes that found n.
+func ended(n, want int, err error) (int, error) {
+	switch {
+	case err != nil:
 		return 0, err
+	case n < want:
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// readOnce is read, of the file as it was known at content.
+func (i *inode) readOnce(ctx context.Context, ahead *readAhead, p []byte, off int64) (n int, content uint64, err error) {
+	if err := i.refresh(ctx); err != nil {
+		return 0, 0, err
 	}
 	i.mu.Lock()
 	size, content, lost := i.size(), i.content, i.lost
 	i.mu.Unlock()
 	if lost != nil {
-		return 0, lost
+		return 0, 0, lost
 	}
-	n := int(min(int64(len(p)), max(size-off, 0)))
+	n = int(min(int64(len(p)), max(size-off, 0)))
 	if n > 0 {
-		if err := i.readWithin(ctx, ahead, p[:n], off, size, content); err != nil {
-			return 0, err
-		}
+		err = i.readWithin(ctx, ahead, p[:n], off, size, content)
 	}
-	if n < len(p) {
-		return n, io.EOF
+	return n, content, err
+}
+
+// isSame tells whether the file is still as it was known at content.
+func (i *inode) isSame(ctx context.Context, content uint64) (bool, error) {
+	if err := i.refresh(ctx); err != nil {
+		return false, err
 	}
-	return n, nil
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.content == content, nil
 }
 
 // readWithin reads what lies before the end of the file.
@@ -180,10 +216,14 @@ func (i *inode) readFrame(ctx context.Context, p []byte, off int64) error {
 		}
 		if loc.chunk == 0 {
 			clear(p)
+			i.holes.Add(1)
 			return nil
 		}
-		corrupt, err := c.readReplicas(budget.ctx, loc, p, at)
+		n, corrupt, err := c.readReplicas(budget.ctx, loc, p, at)
 		if err == nil {
+			if n < len(p) {
+				i.holes.Add(1)
+			}
 			return nil
 		}
 		if last = err; corrupt {
@@ -214,8 +254,8 @@ func readError(err error, ino proto.InodeID, index uint64, last error) error {
 }
 
 // readReplicas tries the replicas of a chunk in turn, or two at once (race.go). corrupt tells that each of
-// them answered that its bytes are damaged. What a replica does not reach is zero.
-func (c *Client) readReplicas(ctx context.Context, loc location, p []byte, at int64) (corrupt bool, err error) {
+// them answered that its bytes are damaged. What a replica does not reach, behind n, is zero.
+func (c *Client) readReplicas(ctx context.Context, loc location, p []byte, at int64) (n int, corrupt bool, err error) {
 	order := c.health.order(loc.chain)
 	corrupt = len(order) > 0 && len(order) == len(loc.chain)
 	err = proto.E(proto.NoReplica, "read", "chunk "+loc.chunk.String(), "the master knows no replica of it")
@@ -236,13 +276,13 @@ func (c *Client) readReplicas(ctx context.Context, loc location, p []byte, at in
 		}
 		if done {
 			clear(p[n:])
-			return false, nil
+			return n, false, nil
 		}
 		if ctx.Err() != nil {
-			return false, err
+			return 0, false, err
 		}
 	}
-	return corrupt, err
+	return 0, corrupt, err
 }
 
 func (c *Client) readReplica(ctx context.Context, loc location, hop pipeline.Hop, p []byte, at int64) (int, error) {

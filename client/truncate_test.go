@@ -2,6 +2,8 @@ package client
 
 import (
 	"bytes"
+	"io"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -94,5 +96,30 @@ func TestWriteIntoAFreedChunk(t *testing.T) { // G1
 	got := contents(t, open(t, connect(t, cluster), "/f", unix.O_RDONLY))
 	if err == nil && !bytes.Equal(got, data) {
 		t.Error("sync said 0, and the bytes are not there")
+	}
+}
+
+// G3: a read that another client cuts the file under gives what was there or that it ends,
+// never zeros in the place of bytes.
+func TestAReadIsOvertakenByATruncation(t *testing.T) {
+	cluster := leasing(t)
+	a, b := connect(t, cluster, checked), connect(t, cluster, checked)
+	fa := create(t, a, "/file")
+	p := noise(1, 9000)
+	mustWrite(t, fa, p, 0)
+	fb := open(t, b, "/file", unix.O_RDONLY)
+	var once sync.Once
+	for _, n := range cluster.Nodes {
+		n.Hook(func(op string, _ uuid.UUID, _ uint64, _ int) (err error) {
+			if op == "read" {
+				once.Do(func() { must(t, fa.Truncate(t.Context(), 0)) })
+				err = proto.E(proto.NoReplica, "read", "", "it was freed meanwhile")
+			}
+			return err
+		})
+	}
+	got := make([]byte, len(p))
+	if n, err := fb.ReadAt(got, 0); err != io.EOF || !bytes.Equal(got[:n], p[:n]) {
+		t.Errorf("read %d bytes, %v: nothing is there any more", n, err)
 	}
 }
