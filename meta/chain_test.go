@@ -170,6 +170,9 @@ func TestChainFailure(t *testing.T) {
 			one.c.take()
 			one.fail(f, 3, chain[2].id)
 		}, `
+			master -> 3: set version 3 = ok
+			master -> 2: set version 3 = ok
+
 			master -> 3: set version 4 = ok
 
 			master -> 2: copy version 4 from [3] = ok
@@ -181,6 +184,27 @@ func TestChainFailure(t *testing.T) {
 			one.c.take()
 			one.fail(f, 3, chain[2].id)
 		}, `
+			master -> 1: set version 3 = ok
+			master -> 2: set version 3 = ok
+
+			master -> 1: set version 4 = ok
+
+			master -> 2: copy version 4 from [1] = ok
+
+			client <- version 4: 1 2`},
+		{"but stays when the successor is silent (L4)", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
+			one.fail(f, 1, chain[1].id)
+			time.Sleep(time.Minute)
+			one.c.take()
+			chain[2].set(func() { chain[2].deaf = true })
+			one.fail(f, 3, chain[2].id)
+		}, `
+			master -> 3: set version 3 = silence
+			master -> 2: set version 3 = ok
+
+			master -> 1: set version 3 = ok
+			master -> 2: set version 3 = ok
+
 			master -> 1: set version 4 = ok
 
 			master -> 2: copy version 4 from [1] = ok
@@ -192,6 +216,8 @@ func TestChainFailure(t *testing.T) {
 		{"too few with room, and somebody else has some", 1, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
 			one.failFull(f, 1, chain[0].id, chain[2].id)
 		}, `
+			master -> 2: set version 1 = ok
+
 			master -> 2: set version 2 = ok
 
 			master -> 4: copy version 2 from [2] = ok

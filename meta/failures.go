@@ -20,7 +20,8 @@ const chainWithin = 20 * time.Second
 //  1. one at a time for each chunk; who reports a version that is no more is answered
 //     with what became of it (L3)
 //  2. survivors are chosen; if they are fewer than min-replicas, fresh chunkservers
-//     join, or who is suspected and there stays
+//     join, or who is suspected and there stays; they are asked whether they are there
+//     before somebody who has the bytes is given up for them
 //  3. the next version with the new chain goes into the log (L1)
 //  4. survivors are fenced at it and made equal, fresh ones copy from them
 //  5. who did not confirm becomes a suspect, and it goes on at 2
@@ -183,6 +184,10 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, f failure) (st
 		if err != nil {
 			return c, err
 		}
+		if silent := m.unconfirmed(ctx, c, members, left); len(silent) > 0 {
+			f.suspects, blamed = append(f.suspects, silent...), 0
+			continue
+		}
 		if c, err = m.changeChain(c, slices.Concat(left, fresh), "chain failed"); err != nil {
 			return c, err
 		}
@@ -198,6 +203,19 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, f failure) (st
 		f.suspects, blamed = append(f.suspects, failed...), 0
 	}
 	return c, proto.E(proto.Unavailable, "", "", "the chunkservers do not confirm the new chain; try again")
+}
+
+// unconfirmed asks those who are to go on whether they are there, if for them somebody is
+// given up who may be as good as they: on a suspicion, then, and what is known of the others
+// may be as old as their last heartbeat (L4). It gives those who do not confirm that they have the bytes.
+func (m *Master) unconfirmed(ctx context.Context, c state.Chunk, members []registry.Member, left []proto.NodeID) []proto.NodeID {
+	givenUp := slices.ContainsFunc(members, func(member registry.Member) bool {
+		return member.Good(c.Version) && member.Connected && !slices.Contains(left, member.Node)
+	})
+	if !givenUp {
+		return nil
+	}
+	return m.onEach(left, "confirm version", c, func(node proto.NodeID) error { return m.setVersion(ctx, node, c, false, false) })
 }
 
 // nextChain chooses who goes on and who joins.

@@ -57,14 +57,19 @@ func TestLoggedChangeIsCompleted(t *testing.T) {
 		one.write(f)
 		time.Sleep(time.Minute)
 		for _, n := range c.nodes {
-			n.set(func() { n.deaf = true })
+			n.set(func() {
+				n.refuse = func(command *pb.NodeCommand) proto.Kind {
+					n.deaf = command.GetSetVersion().GetVersion() != 1 // they are asked about that before
+					return proto.OK
+				}
+			})
 		}
 		go one.fail(f, 1, c.nodes[2].id)
 		time.Sleep(time.Second)
 		one.vanish()
 		c.crash(3)
 		for _, n := range c.nodes {
-			n.set(func() { n.deaf = false })
+			n.set(func() { n.deaf, n.refuse = false, nil })
 		}
 		c.take()
 		time.Sleep(20 * time.Second)
