@@ -1,0 +1,82 @@
+package sim
+
+import (
+	"flag"
+	"log/slog"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	seedFlag   = flag.Uint64("seed", 0, "only this seed")
+	seedsFlag  = flag.Int("seeds", 150, "so many seeds")
+	forFlag    = flag.Duration("for", 0, "new seeds for so long, instead of -seeds")
+	callsFlag  = flag.Int("calls", 30, "of each worker")
+	faultsFlag = flag.String("faults", "break,slow,kill", "kinds of faults, with commas between: break, slow, part, kill, power; or none")
+	logFlag    = flag.Bool("log", false, "show what the parts log")
+)
+
+// G1 to G8: whatever happens, the cluster is one filesystem.
+func TestSimulation(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that a seed is likely to replay
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	faults, err := parseFaults(*faultsFlag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, count, budget := uint64(1), *seedsFlag, usualBudget
+	switch {
+	case *seedFlag != 0:
+		first, count = *seedFlag, 1
+	case *forFlag != 0:
+		first, count, budget = uint64(time.Now().UnixNano()), math.MaxInt, *forFlag
+	}
+	began := time.Now()
+	done := 0
+	for done < count && time.Since(began) < budget && runSeed(t, first+uint64(done), faults) {
+		done++
+	}
+	t.Logf("%d seeds, %.1f a second", done, float64(done)/time.Since(began).Seconds())
+}
+
+// usualBudget is how long seeds are begun, in real time, if nobody said how long.
+const usualBudget = 30 * time.Second
+
+// runSeed runs one seed and checks what happened; false: something is wrong.
+func runSeed(t *testing.T, seed uint64, faults []fault) bool {
+	log := slog.New(slog.DiscardHandler)
+	if *logFlag {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	hung := time.AfterFunc(5*time.Minute, func() { // in real time: somebody waits with a mutex held
+		debug.SetTraceback("all")
+		panic(seed)
+	})
+	defer hung.Stop()
+	var h *history
+	var wrong []string
+	synctest.Test(t, func(*testing.T) {
+		c := newCluster(seed, log)
+		h = c.history
+		if err := simulate(c, *callsFlag, faults); err != nil {
+			wrong = append(wrong, err.Error())
+		}
+		for _, err := range c.stop() {
+			wrong = append(wrong, err.Error())
+		}
+	})
+	wrong = append(wrong, h.check()...)
+	if len(wrong) == 0 {
+		return true
+	}
+	for _, w := range wrong {
+		t.Errorf("seed %d: %s", seed, w)
+	}
+	t.Logf("seed %d was:\n%s", seed, h.timeline())
+	return false
+}
