@@ -217,7 +217,7 @@ func (c *Client) start(ctx context.Context, master string) error {
 		if ctx.Err() != nil {
 			return interrupted(ctx, "connect to master")
 		}
-		return &proto.Error{Kind: proto.Unavailable, Op: "connect to master", Subject: master, Detail: "no answer in " + c.opts.DialTimeout.String() + "; see that it runs and that the address is right", Err: err}
+		return unanswered(master, c.opts.DialTimeout, err)
 	}
 	if c.cluster, err = proto.ParseClusterID(s.welcome.Cluster); err != nil {
 		return err
@@ -232,6 +232,9 @@ func (c *Client) enterSubfolder(ctx context.Context) error {
 		return nil
 	}
 	attr, err := c.Stat(ctx, c.opts.Subfolder)
+	if proto.KindOf(err) == proto.NotFound {
+		return proto.E(proto.NotFound, "open subfolder", c.opts.Subfolder, "the master has no folder of that name")
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -127,7 +128,7 @@ func listen(address string) (net.Listener, error) {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, proto.E(proto.InUse, "listen on", address, "another process has the port: stop it, or choose another with --listen")
 	case err != nil:
-		return nil, &proto.Error{Kind: proto.KindOf(err), Op: "listen on", Subject: address, Err: err}
+		return nil, fmt.Errorf("listen on %s: %w: --listen takes HOST:PORT of this machine, such as 127.0.0.1:9420", address, err)
 	}
 	return listener, nil
 }

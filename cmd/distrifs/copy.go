@@ -271,7 +271,8 @@ func (cp *copier) file(ctx context.Context, from, to string, i info) error {
 	return nil
 }
 
-// between copies a file within a cluster or from one to another, several parts at once.
+// between copies a file within a cluster, by sharing its chunks, or from one to another,
+// several parts at once.
 func (cp *copier) between(ctx context.Context, from, to string, i info) (err error) {
 	src, err := cp.src.client.OpenFile(ctx, from, syscall.O_RDONLY, 0)
 	if err != nil {
@@ -283,6 +284,9 @@ func (cp *copier) between(ctx context.Context, from, to string, i info) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, dst.Close()) }()
+	if cp.src.client == cp.dst.client {
+		return share(ctx, src, dst, i.size)
+	}
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.SetLimit(parallelParts)
 	for off := int64(0); off < i.size && ctx.Err() == nil; off += partSize {
@@ -297,6 +301,19 @@ func (cp *copier) between(ctx context.Context, from, to string, i info) (err err
 		})
 	}
 	return parts.Wait()
+}
+
+// share copies a file of a cluster as cp does on a mount: whole chunks cost nothing, and holes
+// stay holes.
+func share(ctx context.Context, src, dst *client.File, size int64) error {
+	for off := int64(0); off < size; {
+		n, err := src.CopyRange(ctx, dst, off, off, size-off)
+		if n == 0 || err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
 }
 
 // total adds up the bytes below a path, for the progress bar.

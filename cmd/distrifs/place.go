@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/distrifs/distrifs/client"
+	"github.com/distrifs/distrifs/proto"
 	"golang.org/x/sys/unix"
 )
 
@@ -184,6 +185,9 @@ func (p remotePlace) mkdir(ctx context.Context, name string, mode uint32) error 
 		return err
 	}
 	_, err = p.c.Mkdir(ctx, p.cred, dir.Inode, path.Base(name), mode)
+	if proto.KindOf(err) == proto.Exists {
+		return proto.E(proto.Exists, "mkdir", name, "")
+	}
 	return err
 }
 

@@ -60,7 +60,7 @@ func hasPort(host string) bool {
 func parseRemote(text, defaultMaster string) (location, error) {
 	l := parseLocation(text, defaultMaster)
 	if !l.remote() {
-		suggestion := ":" + path.Clean("/"+text)
+		suggestion := ":" + path.Clean("/"+text[strings.LastIndex(text, ":")+1:])
 		return l, cli.Usagef("%s is not a remote path: write HOST:PORT:/path, or %s for the master %s", text, suggestion, defaultMaster)
 	}
 	return l, nil

@@ -148,3 +148,12 @@ func TestFindNode(t *testing.T) {
 		}
 	}
 }
+
+func TestSummaryTellsOfTooFewChunkservers(t *testing.T) {
+	o := &upOptions{dir: "/d"}
+	for replicas, want := range map[int]string{3: "each chunk on 3 of them", 4: "too few for 4 replicas"} {
+		if text := o.summary(settings{Port: 1, Chunkservers: 3, Replicas: replicas}); !strings.Contains(text, want) {
+			t.Errorf("%d replicas: %q", replicas, text)
+		}
+	}
+}

@@ -264,7 +264,11 @@ func (o *upOptions) children(s settings) ([]*child, error) {
 
 func (o *upOptions) summary(s settings) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "DistriFS is up: master on %s, %d chunkservers, each chunk on %d of them, in %s\n", s.address(0), s.Chunkservers, s.Replicas, o.dir)
+	replicas := fmt.Sprintf("each chunk on %d of them", s.Replicas)
+	if s.Replicas > s.Chunkservers {
+		replicas = fmt.Sprintf("too few for %d replicas of each chunk", s.Replicas)
+	}
+	fmt.Fprintf(&b, "DistriFS is up: master on %s, %d chunkservers, %s, in %s\n", s.address(0), s.Chunkservers, replicas, o.dir)
 	master, dir := "", ""
 	if s.address(0) != defaultMaster {
 		master = " --master " + s.address(0)
