@@ -23,6 +23,8 @@ type Config struct {
 	ChunkSize   uint64 // bytes, a power of two; default 64 MiB
 	Replicas    uint32 // of each chunk, 1 to 8; default 3
 	MinReplicas uint32 // 1 to Replicas; default 2, or Replicas if less
+	// RootUID and RootGID own the root directory of a cluster that is made.
+	RootUID, RootGID uint32
 
 	SessionTimeout time.Duration // silence that ends a session; default 30 s
 	// LeaseTime is how long a client's leases outlive the last answer to a keepalive; at

@@ -159,7 +159,13 @@ func (m *Master) found() error {
 	if init.MinReplicas == 0 {
 		init.MinReplicas = min(2, init.Replicas)
 	}
-	_, err = m.propose(init)
+	if _, err = m.propose(init); err != nil || m.cfg.RootUID == 0 && m.cfg.RootGID == 0 {
+		return err
+	}
+	_, err = m.propose(&state.SetAttr{
+		Header: state.Header{Now: m.now()}, Inode: proto.RootInode,
+		Set: state.SetUID | state.SetGID, UID: m.cfg.RootUID, GID: m.cfg.RootGID,
+	})
 	return err
 }
 

@@ -109,6 +109,7 @@ func (o *options) config(log *slog.Logger) meta.Config {
 		SessionTimeout: o.session, LeaseTime: o.lease, DeadAfter: o.dead, RepairDelay: o.delay, RepairRate: uint64(*o.rate), RepairStreams: o.streams,
 		Heartbeat:       min(3*time.Second, o.dead/3),
 		CheckpointEvery: o.every, CheckpointBytes: int64(*o.bytes),
+		RootUID: uint32(os.Geteuid()), RootGID: uint32(os.Getegid()),
 	}
 	if o.flags.Changed("chunk-size") {
 		c.ChunkSize = uint64(*o.chunkSize)

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,7 +19,7 @@ func through(dir int, path string) string {
 }
 
 func chmod(s *side, c *call) answer {
-	return onPath(s, c, func(dir int, path string) error { return unix.Fchmodat(dir, path, uint32(c.mode), 0) })
+	return ownedOnPath(s, c, func(dir int, path string) error { return unix.Fchmodat(dir, path, uint32(c.mode), 0) })
 }
 
 // asOwned runs a call that is the owner's on what is in a slot. Who that is the kernel does not ask for
@@ -30,6 +31,17 @@ func asOwned(s *side, c *call, f func(fd int) error) answer {
 			return 0, err
 		}
 		return 0, f(fd)
+	})
+}
+
+// ownedOnPath does the same for a path that ends in . or .., which the kernel does not look up either.
+func ownedOnPath(s *side, c *call, f func(dir int, path string) error) answer {
+	return onPath(s, c, func(dir int, path string) error {
+		if base := filepath.Base(path); base == "." || base == ".." {
+			var st unix.Stat_t
+			unix.Fstatat(dir, path, &st, 0)
+		}
+		return f(dir, path)
 	})
 }
 
@@ -45,7 +57,7 @@ func chown(s *side, c *call) answer {
 	if c.ownsNobody() {
 		return skip
 	}
-	return onPath(s, c, func(dir int, path string) error {
+	return ownedOnPath(s, c, func(dir int, path string) error {
 		return unix.Fchownat(dir, path, int(c.uid), int(c.gid), int(c.flags))
 	})
 }
@@ -72,7 +84,7 @@ func timespec(ns int64) unix.Timespec {
 }
 
 func utimens(s *side, c *call) answer {
-	return onPath(s, c, func(dir int, path string) error {
+	return ownedOnPath(s, c, func(dir int, path string) error {
 		return unix.UtimesNanoAt(dir, path, []unix.Timespec{timespec(c.atime), timespec(c.mtime)}, int(c.flags))
 	})
 }
