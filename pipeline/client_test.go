@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -138,13 +139,35 @@ func TestDataThatStopArrivingFailTheConnection(t *testing.T) { // L18
 			frame := sample{h: header{kind: kindReply, id: 1, length: 9000}, data: make([]byte, 9000)}.encode()
 			for i := 0; i < 5000; i += 1000 { // slow, then silent
 				there.Write(frame[i : i+1000])
-				time.Sleep(4 * time.Second)
+				time.Sleep(1500 * time.Millisecond)
 			}
 		}()
 		start := time.Now()
 		_, err := client.Read(context.Background(), ReadRequest{From: Hop{Node: 3, Address: "peer"}}, make([]byte, 9000))
 		wantFailure(t, err, proto.Unavailable, 3)
-		if took := time.Since(start); took < 20*time.Second || took > 25*time.Second {
+		if took := time.Since(start); took < 8*time.Second || took > 10*time.Second {
+			t.Errorf("noticed after %v", took)
+		}
+	})
+}
+
+// A network that is cut in one direction takes what is sent, and brings no answer.
+func TestWhatIsSentIsNoSignOfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		client := NewClient(ClientOptions{Dial: func(context.Context, string) (net.Conn, error) { return here, nil }})
+		defer client.Close()
+		defer there.Close()
+		go io.Copy(io.Discard, there)
+		failed := make(chan error, 100)
+		start := time.Now()
+		for range 30 {
+			w := &WriteRequest{Chunk: testChunk(1), Version: 1, Data: pattern(1, 9000), Chain: []Hop{{Node: 3, Address: "peer"}}}
+			go client.StartWrite(w, func(err error) { failed <- err })
+			time.Sleep(100 * time.Millisecond)
+		}
+		wantFailure(t, <-failed, proto.ChainBroken, 3)
+		if took := time.Since(start); took > 4*time.Second {
 			t.Errorf("noticed after %v", took)
 		}
 	})

@@ -56,8 +56,8 @@ type clientConn struct {
 
 	// Of the client's watch.
 	idleTicks int64
-	stuckAt   int64 // bytes moved
-	still     int64 // ticks without progress
+	heard     int64 // bytes received
+	still     int64 // ticks without any more
 }
 
 func (c *Client) newConn(address string) *clientConn {

@@ -20,6 +20,7 @@ import (
 type ServerOptions struct {
 	Budget          int64         // bytes of requests in flight, for each class (hops behind; reads); at least 2 MiB; default 64 MiB
 	ProgressTimeout time.Duration // a peer that stops in mid-frame, or takes no replies, is dropped; default 5 s
+	AliveEvery      time.Duration // how often a peer is told that its requests are being worked on; default a tenth of ProgressTimeout
 	DirtyWait       time.Duration // how long a read waits for a write that is on its way down; default 5 s
 	MaxConnections  int           // default 4096
 
@@ -34,6 +35,7 @@ func (o ServerOptions) withDefaults() ServerOptions {
 	setDefault(&o.Budget, 64<<20)
 	o.Budget = max(o.Budget, 2*MaxPayload)
 	setDefault(&o.ProgressTimeout, 5*time.Second)
+	setDefault(&o.AliveEvery, o.ProgressTimeout/10)
 	setDefault(&o.DirtyWait, 5*time.Second)
 	setDefault(&o.MaxConnections, 4096)
 	if o.Logger == nil {
@@ -147,7 +149,7 @@ func (s *Server) remove(c *serverConn) {
 
 // watch looks after the progress of the connections.
 func (s *Server) watch() {
-	ticker := time.NewTicker(s.options.ProgressTimeout / ticksPerTimeout)
+	ticker := time.NewTicker(s.options.AliveEvery)
 	defer ticker.Stop()
 	for {
 		select {

@@ -273,10 +273,11 @@ func (c *serverConn) check() {
 	if written := c.out.written.Load(); written != c.written || !c.out.busy() {
 		c.written, c.stillOut = written, 0
 	}
+	patience := int64(c.server.options.ProgressTimeout / c.server.options.AliveEvery)
 	switch {
-	case c.stillIn > ticksPerTimeout:
+	case c.stillIn > patience:
 		c.fail(proto.E(proto.Timeout, "receive request", "", "the peer stopped in mid-frame"))
-	case c.stillOut > ticksPerTimeout:
+	case c.stillOut > patience:
 		c.fail(proto.E(proto.Timeout, "send reply", "", "the peer takes no replies"))
 	}
 }
