@@ -175,6 +175,7 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, f failure) (st
 	if f.full { // who passes on what its successor said blames nobody
 		m.nodes.Full(f.suspects)
 	} else {
+		m.nodes.Suspect(f.suspects)
 		blamed = m.blames.last(c.ID)
 		m.blames.note(c.ID, accuser(c, f.suspects))
 	}

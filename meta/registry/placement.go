@@ -14,7 +14,8 @@ import (
 //
 // Chosen are connected chunkservers with room: on distinct hosts before several on
 // one host, the less loaded before the more loaded, the emptier before the fuller,
-// and among equals the one that was not chosen for longest.
+// and among equals the one that was not chosen for longest. Suspects are left out where least
+// others are there.
 //
 // NoSpace: enough are alive, and too few have room. TooFewReplicas: too few are alive.
 func (r *Registry) Place(want, least int, exclude ...proto.NodeID) ([]proto.NodeID, error) {
@@ -39,13 +40,16 @@ func (r *Registry) Place(want, least int, exclude ...proto.NodeID) ([]proto.Node
 		return nil, proto.E(proto.NoSpace, "place chunk", "",
 			fmt.Sprintf("%d of %d live chunkservers have room and %d are needed; delete files or add chunkservers", len(candidates), connected, least))
 	}
+	if trusted := slices.DeleteFunc(slices.Clone(candidates), func(n *node) bool { return n.suspect }); len(trusted) >= least {
+		candidates = trusted
+	}
 	slices.SortFunc(candidates, better)
 	return r.pick(candidates, want, map[string]bool{}), nil
 }
 
 // PlaceBeside chooses up to want chunkservers for further replicas of a chunk, as
 // Place does, on other hosts than those of the chain if there are any. Those that are
-// busy are not chosen.
+// busy, and suspects, are not chosen.
 func (r *Registry) PlaceBeside(want int, chain []proto.NodeID, busy func(proto.NodeID) bool) []proto.NodeID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -55,7 +59,7 @@ func (r *Registry) PlaceBeside(want int, chain []proto.NodeID, busy func(proto.N
 		switch {
 		case slices.Contains(chain, n.id):
 			hosts[n.host] = n.alive || hosts[n.host]
-		case r.takes(n) && !busy(n.id):
+		case r.takes(n) && !n.suspect && !busy(n.id):
 			candidates = append(candidates, n)
 		}
 	}
@@ -101,6 +105,18 @@ func (n *node) loadClass() int { return bits.Len32((n.load + n.placed) / 64) }
 func (n *node) freeClass() uint64 {
 	total, free := n.space()
 	return free / max(total/10, 1)
+}
+
+// Suspect notes that a client could not reach chunkservers. One that was stopped or cut off
+// would hold up every writer that is given a chunk there. Their next heartbeats clear them.
+func (r *Registry) Suspect(ids []proto.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		if n := r.nodes[id]; n != nil {
+			n.suspect = true
+		}
+	}
 }
 
 // Full notes that chunkservers had no room for a write. Their next heartbeats tell more.

@@ -109,6 +109,27 @@ func TestFullUntilTheNextHeartbeat(t *testing.T) {
 	}
 }
 
+// Who could not be reached is given nothing that others can take, until its next heartbeat.
+func TestSuspectsUntilTheNextHeartbeat(t *testing.T) {
+	r := registryOf(t, server{"a", 500, 0, false, false}, server{"b", 500, 0, false, false}, server{"c", 500, 0, false, false})
+	n := r.nodes[2]
+	disks := n.disks
+	r.Suspect([]proto.NodeID{2, 99})
+	if got := must(r.Place(3, 2)); !slices.Equal(got, []proto.NodeID{1, 3}) {
+		t.Errorf("placed on %v", got)
+	}
+	if got := must(r.Place(3, 3)); len(got) != 3 {
+		t.Errorf("where three are needed, on %v", got)
+	}
+	if got := r.PlaceBeside(2, []proto.NodeID{1}, func(proto.NodeID) bool { return false }); !slices.Equal(got, []proto.NodeID{3}) {
+		t.Errorf("beside 1, on %v", got)
+	}
+	r.Heartbeat(n.stream, &pb.HeartbeatRequest{Node: 2, Incarnation: 1, Sequence: 100, Disks: disks}, noChunks{})
+	if got := must(r.Place(3, 2)); len(got) != 3 {
+		t.Errorf("placed on %v", got)
+	}
+}
+
 func must(list []proto.NodeID, err error) []proto.NodeID {
 	if err != nil {
 		panic(err)

@@ -73,6 +73,7 @@ type node struct {
 	chunks  uint64
 	load    uint32
 	full    bool      // it had no room for a write since that heartbeat
+	suspect bool      // a client could not reach it since that heartbeat
 	leaving bool      // decommissioned
 	away    time.Time // end of maintenance
 

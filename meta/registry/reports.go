@@ -18,7 +18,7 @@ func (r *Registry) Heartbeat(s *Stream, req *pb.HeartbeatRequest, view Chunks) (
 	}
 	n.heartbeat = req.Sequence
 	n.hear(r.opts.Now())
-	n.disks, n.chunks, n.load, n.placed, n.full = req.Disks, req.Chunks, req.Load, 0, false
+	n.disks, n.chunks, n.load, n.placed, n.full, n.suspect = req.Disks, req.Chunks, req.Load, 0, false, false
 	note := func(found *Stray) {
 		if found != nil {
 			homeless = append(homeless, *found)
