@@ -7,6 +7,11 @@
 // /dev/shm: what is measured is the software, not a disk. Reads are cold: the
 // mount was made anew and the kernel's caches were dropped.
 //
+// BenchmarkStalls measures the longest call of a writer while servers are killed and stopped;
+// BenchmarkRedundancy, BenchmarkReadWhileRepairing and BenchmarkScrub how fast what is
+// lost is replaced, and what that costs readers. Flags of theirs: -stall.files, -recovery.gib,
+// -recovery.disk, -recovery.rate.
+//
 // The table names, for orientation, what other filesystems reached on two cores in
 // the same arrangement (MooseFS 3, and the best of MooseFS 3 and 4, GlusterFS,
 // SeaweedFS and JuiceFS, the last with one copy). Machines differ: compare

@@ -55,7 +55,7 @@ func killChunkserver(s *stage, f fault) {
 	p.Kill()
 	s.hold(f.hold)
 	s.say("start %s", p.Name)
-	p.Launch()
+	s.launch(p)
 }
 
 func stopChunkserver(s *stage, f fault) { s.stop(s.c.Chunkservers[f.server], f.hold) }
@@ -74,7 +74,7 @@ func killMaster(s *stage, f fault) {
 	s.c.Master.Kill()
 	s.hold(f.hold)
 	s.say("start %s", s.c.Master.Name)
-	s.c.Master.Launch()
+	s.launch(s.c.Master)
 }
 
 func killAllChunkservers(s *stage, f fault) { s.killAll(s.c.Chunkservers, f.hold) }
@@ -97,9 +97,7 @@ func (s *stage) killAll(processes []*cluster.Process, hold time.Duration) {
 	}
 	s.hold(hold)
 	s.say("start them")
-	for _, p := range processes {
-		p.Launch()
-	}
+	s.launch(processes...)
 }
 
 // fillDisk takes all the room that there is on a chunkserver's disk.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,13 +62,13 @@ func newStage(t *testing.T, seed uint64) *stage {
 	s.c.Mount()
 	s.c.Mount()
 	for i := range workers {
-		s.launch(i, seed)
+		s.work(i, seed)
 	}
 	s.say("a master, %d chunkservers with %d replicas, %d mounts, %d programs working on them", servers, replicas, len(s.c.Mounts), workers)
 	return s
 }
 
-func (s *stage) launch(i int, seed uint64) {
+func (s *stage) work(i int, seed uint64) {
 	var folders []string
 	for _, m := range s.c.Mounts {
 		folders = append(folders, filepath.Join(m.Path, workerName(i)))
@@ -105,6 +107,32 @@ func (s *stage) hold(d time.Duration) {
 		}
 		time.Sleep(min(left, 100*time.Millisecond))
 	}
+}
+
+// launch starts servers that were killed, and waits until the chunkservers concerned,
+// which are all if the master is among them, have registered: before, the master may believe what was.
+func (s *stage) launch(processes ...*cluster.Process) {
+	s.t.Helper()
+	concerned := processes
+	if slices.Contains(processes, s.c.Master) {
+		concerned = s.c.Chunkservers
+	}
+	registered := func(p *cluster.Process) int { return strings.Count(p.Output(), "registered with the master") }
+	before := map[*cluster.Process]int{}
+	for _, p := range concerned {
+		before[p] = registered(p)
+	}
+	for _, p := range processes {
+		p.Launch()
+	}
+	s.until("chunkservers have registered", func() error {
+		for _, p := range concerned {
+			if p != s.c.Master && registered(p) == before[p] {
+				return fmt.Errorf("%s has not registered", p.Name)
+			}
+		}
+		return nil
+	})
 }
 
 // watch ends the test when a worker has ended.
@@ -173,6 +201,7 @@ func (s *stage) suffer(f fault) {
 	s.until("nothing is missing", s.whole)
 	began := time.Now()
 	f.kind.do(s, f)
+	s.hold(time.Second) // what is wrong is reported meanwhile
 	s.until("all is whole again", s.whole)
 	stall, total := s.progress(began)
 	s.say("  whole again after %.1f s; longest stall %v; verified %s so far",

@@ -226,10 +226,8 @@ func (w *worker) rename() error {
 	if from == to {
 		return nil
 	}
-	folder := w.path("")
-	if err := w.call(fmt.Sprintf("rename %s to %s in %s", from, to, folder), func() error {
-		return os.Rename(filepath.Join(folder, from), filepath.Join(folder, to))
-	}); err != nil {
+	path := w.path(from)
+	if err := w.call("rename "+path, func() error { return os.Rename(path, filepath.Join(filepath.Dir(path), to)) }); err != nil {
 		return err
 	}
 	w.files[to] = w.files[from]
