@@ -46,6 +46,8 @@ import (
 //	                 u64 change of from
 //	23 TakeClone     u64 clone
 //	24 Operate       u32 node, u8 move, flag on, time until
+//	25 Reserve       header, list of list of u32 (chains)
+//	26 MakeReserved  like Make, then u32 umask, u64 inode
 //
 // An answer that a session's slot keeps:
 //
@@ -92,6 +94,13 @@ func (p *put) header(h *Header) {
 	p.u32(h.Cred.GID)
 	put32s(p, h.Cred.Groups)
 	p.time(h.Now)
+}
+
+func (p *put) chains(list [][]proto.NodeID) {
+	p.u32(uint32(len(list)))
+	for _, chain := range list {
+		put32s(p, chain)
+	}
 }
 
 func put32s[T ~uint32](p *put, list []T) {
@@ -278,6 +287,17 @@ func (c *Make) Encode(dst []byte) []byte {
 }
 
 // Encode appends the payload to dst.
+func (c *MakeReserved) Encode(dst []byte) []byte {
+	dst = c.Make.Encode(dst)
+	p := (*put)(&dst)
+	if c.Umask == 0 {
+		p.u32(0)
+	}
+	p.u64(uint64(c.Inode))
+	return dst
+}
+
+// Encode appends the payload to dst.
 func (c *Link) Encode(dst []byte) []byte {
 	p := (*put)(&dst)
 	p.header(&c.Header)
@@ -352,10 +372,15 @@ func (c *AssignChunks) Encode(dst []byte) []byte {
 	p.header(&c.Header)
 	p.u64(uint64(c.Inode))
 	p.u64(c.First)
-	p.u32(uint32(len(c.Chains)))
-	for _, chain := range c.Chains {
-		put32s(p, chain)
-	}
+	p.chains(c.Chains)
+	return dst
+}
+
+// Encode appends the payload to dst.
+func (c *Reserve) Encode(dst []byte) []byte {
+	p := (*put)(&dst)
+	p.header(&c.Header)
+	p.chains(c.Chains)
 	return dst
 }
 
@@ -513,6 +538,12 @@ func decodeOfClient(op Op, t *take) Command {
 		c.Umask = t.u32()
 		t.bad = t.bad || c.Umask == 0
 		return c
+	case OpMakeReserved:
+		c := &MakeReserved{Make: *t.make()}
+		c.Umask, c.Inode = t.u32(), t.inode()
+		return c
+	case OpReserve:
+		return &Reserve{Header: t.header(), Chains: t.chains()}
 	case OpLink:
 		return &Link{Header: t.header(), Inode: t.inode(), Parent: t.inode(), Name: t.bytes()}
 	case OpUnlink:

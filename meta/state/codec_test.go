@@ -50,6 +50,8 @@ func samples() []Command {
 		&CopyChunks{Header: h, From: 2, To: 1<<32 | 3, FromIndex: 4, ToIndex: 1 << 42, Count: 160, Size: 1 << 41, FromChange: 77},
 		&TakeClone{Clone: 2<<32 | 3},
 		&Operate{Node: 3, Move: Maintenance, On: true, Until: Time{1 << 31, 5}},
+		&Reserve{Header: h, Chains: [][]proto.NodeID{{1, 2, 3}, {2, 3}}},
+		&MakeReserved{Make: Make{Header: h, Parent: 1, Name: []byte("made"), Mode: 0o100644, Umask: 0o027, Rdev: 9, Target: []byte("target")}, Inode: 1<<32 | 3},
 	}
 }
 

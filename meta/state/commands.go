@@ -36,6 +36,8 @@ const (
 	OpCopyChunks
 	OpTakeClone
 	OpOperate
+	OpReserve
+	OpMakeReserved
 	opEnd
 )
 
@@ -83,11 +85,16 @@ type Origin struct {
 	Sequence uint64 // grows in each slot
 }
 
+// StreamSlot is a slot of a session like no other: its commands are carried out in the
+// order of their sequences, 1, 2, 3, ..., without a gap. One that fails leaves a gap, so
+// that none behind it is carried out. One that was carried out before answers Repeated.
+const StreamSlot = MaxSlots - 1
+
 // Header opens the commands of clients.
 type Header struct {
 	Origin
 	Cred Cred
-	Now  Time // the master's clock
+	Now  Time // the master's clock; of StreamSlot: the client's reckoning of it
 }
 
 // Init makes an empty state a filesystem with an empty root directory.
@@ -328,6 +335,22 @@ const (
 	Rebalance                    // chunks are to move to where there is more room
 )
 
+// Reserve makes inodes that are to become what a client makes without waiting: empty
+// files that nobody owns and that have no name, like those of MakeUnnamed. Result.Inodes
+// are their ids, Result.Chunks the chunks of those that got one.
+type Reserve struct {
+	Header
+	Chains [][]proto.NodeID // one for each inode, 1 to MaxAssign; not empty: assign chunk 0
+}
+
+// MakeReserved is a Make of an inode that was reserved, and is as it was then: otherwise
+// it fails with Stale. Chain is empty: a file has the chunk that was reserved with it, and
+// anything else is made of an inode without one.
+type MakeReserved struct {
+	Make
+	Inode proto.InodeID
+}
+
 // Which operation code each command has.
 
 func (*Init) Op() Op         { return OpInit }
@@ -352,6 +375,10 @@ func (*Access) Op() Op       { return OpAccess }
 func (*CopyChunks) Op() Op   { return OpCopyChunks }
 func (*Operate) Op() Op      { return OpOperate }
 func (*TakeClone) Op() Op    { return OpTakeClone }
+func (*Reserve) Op() Op      { return OpReserve }
+
+// Op is OpMakeReserved.
+func (*MakeReserved) Op() Op { return OpMakeReserved }
 
 // Op is OpMake, as it was before there was a umask, or OpMakeMasked.
 func (c *Make) Op() Op {

@@ -120,7 +120,10 @@ func inherit(mode uint32, dir *inode, cred *Cred) (newMode, gid uint32) {
 	return mode, dir.gid
 }
 
-func (s *State) make(c *Make) Result {
+func (s *State) make(c *Make) Result { return s.makeOf(c, 0) }
+
+// makeOf is make, of an inode that was reserved, if there is one.
+func (s *State) makeOf(c *Make, reserved uint32) Result {
 	l, kind := s.locate(c.Parent, c.Name, &c.Cred)
 	if kind != proto.OK {
 		return Result{Kind: kind}
@@ -146,7 +149,12 @@ func (s *State) make(c *Make) Result {
 	now := c.Now
 	mode, gid := inherit(mode, s.inodes.get(l.dir), &c.Cred)
 	mode, inherited := s.bequeath(l.dir, mode, c.Umask)
-	slot := s.newInode(mode, c.Cred.UID, gid, now)
+	slot := reserved
+	if slot == 0 {
+		slot = s.newInode(mode, c.Cred.UID, gid, now)
+	} else {
+		s.becomes(slot, mode, c.Cred.UID, gid, now)
+	}
 	n := s.inodes.mut(slot)
 	n.nlink = 1
 	switch mode & typeMask {

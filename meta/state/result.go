@@ -17,6 +17,7 @@ type Result struct {
 	Session  proto.SessionID // OpenSession
 	Node     proto.NodeID    // RegisterNode
 	Chunks   []Chunk         // assigned (or found assigned), or as SetChain left it
+	Inodes   []proto.InodeID // reserved. Not kept for a repeated request
 	Freed    []Chunk         // lost their file: replicas are to be deleted. Not kept for a repeated request
 	Repeated bool            // answered from the slot: nothing was changed
 }

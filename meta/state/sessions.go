@@ -70,10 +70,13 @@ func (t *tables) setSlot(session, number uint32, sequence uint64, answer []byte)
 		s.slots = t.slotTrie().insert(s.slots, uint64(number), i)
 		s.count++
 	}
-	t.arena.freeBlob(t.slots.get(i).answer)
-	blob := t.arena.newBlob(answer)
 	s := t.slots.mut(i)
-	s.sequence, s.answer = sequence, blob
+	if s.sequence = sequence; number == StreamSlot && s.answer != 0 {
+		return // it is the same
+	}
+	t.arena.freeBlob(s.answer)
+	blob := t.arena.newBlob(answer)
+	t.slots.mut(i).answer = blob
 }
 
 func (s *State) openSession(c *OpenSession) Result {
@@ -140,6 +143,45 @@ func (s *State) Repeated(o Origin) (Result, bool) {
 		return Result{}, false
 	}
 	return r, true
+}
+
+// executeInOrder carries out a command of a session's stream.
+func (s *State) executeInOrder(o Origin, c Command) Result {
+	session := s.session(o.Session)
+	if session == 0 {
+		return Result{Kind: proto.SessionExpired}
+	}
+	switch last := s.streamed(session); {
+	case o.Sequence <= last:
+		return Result{Repeated: true}
+	case o.Sequence != last+1:
+		return Result{Kind: proto.Interrupted} // by one that failed
+	}
+	r := s.execute(c)
+	if r.Kind == proto.OK {
+		s.setSlot(session, StreamSlot, o.Sequence, nothing)
+	}
+	return r
+}
+
+// nothing is an answer that nobody asks for.
+var nothing = encodeResult(nil, &Result{})
+
+// streamed is the sequence of the last command of a session's stream.
+func (t *tables) streamed(session uint32) uint64 {
+	if i := t.slot(session, StreamSlot); i != 0 {
+		return t.slots.get(i).sequence
+	}
+	return 0
+}
+
+// Streamed is the sequence of the last command of a session's stream that was carried
+// out; 0: none was.
+func (s *State) Streamed(id proto.SessionID) uint64 {
+	if session := s.session(id); session != 0 {
+		return s.streamed(session)
+	}
+	return 0
 }
 
 // HasSession says whether a session lives.

@@ -28,8 +28,11 @@ func (s *State) Apply(index uint64, c Command) Result {
 	if fromClient, ok := c.(interface{ origin() Origin }); ok {
 		origin = fromClient.origin()
 	}
-	if origin.Sequence == 0 {
+	switch {
+	case origin.Sequence == 0:
 		return s.execute(c)
+	case origin.Slot == StreamSlot:
+		return s.executeInOrder(origin, c)
 	}
 	if r, done := s.recall(origin); done {
 		return r
@@ -75,6 +78,12 @@ func (s *State) execute(c Command) Result {
 		return s.takeClone(c)
 	case *Operate:
 		return s.operate(c)
+	case *MakeReserved: // there was room when it was reserved
+		return s.makeReserved(c)
+	case *Rename:
+		if c.Slot == StreamSlot { // it has been answered
+			return s.rename(c)
+		}
 	}
 	return s.executeGrowing(c)
 }
@@ -103,6 +112,8 @@ func (s *State) executeGrowing(c Command) Result {
 		return s.assignChunks(c)
 	case *Access:
 		return s.access(c)
+	case *Reserve:
+		return s.reserve(c)
 	case *CopyChunks:
 		return s.copyChunks(c)
 	}

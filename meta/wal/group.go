@@ -104,14 +104,8 @@ func Open(opts Options, m Machine) (*Group, error) {
 // command may be applied nevertheless; the same is true when the group fails, which
 // gives Unavailable, as does a group that is closed.
 func (g *Group) Propose(ctx context.Context, op uint8, data []byte) (any, error) {
-	switch {
-	case op == 0:
-		return nil, proto.E(proto.Invalid, "propose", "", "op code 0 is no command")
-	case len(data) > MaxData:
-		return nil, proto.E(proto.TooLarge, "propose", fmt.Sprintf("op %d", op), fmt.Sprintf("%d bytes, and a record holds %d", len(data), MaxData))
-	}
 	p := &proposal{op: op, data: data, done: make(chan outcome, 1)}
-	if err := g.queue.put(ctx, p); err != nil {
+	if err := g.propose(ctx, p); err != nil {
 		return nil, err
 	}
 	select {
@@ -120,6 +114,23 @@ func (g *Group) Propose(ctx context.Context, op uint8, data []byte) (any, error)
 	case <-ctx.Done():
 		return nil, &proto.Error{Kind: proto.KindOf(ctx.Err()), Op: "propose", Detail: "gave up waiting for the log; the command may be carried out yet", Err: ctx.Err()}
 	}
+}
+
+// Submit is Propose without waiting for the answer: then is called with it, unless Submit
+// returns an error. What one goroutine submits is logged, applied and answered in that
+// order. then must not block, nor propose anything.
+func (g *Group) Submit(ctx context.Context, op uint8, data []byte, then func(result any, err error)) error {
+	return g.propose(ctx, &proposal{op: op, data: data, then: then})
+}
+
+func (g *Group) propose(ctx context.Context, p *proposal) error {
+	switch {
+	case p.op == 0:
+		return proto.E(proto.Invalid, "propose", "", "op code 0 is no command")
+	case len(p.data) > MaxData:
+		return proto.E(proto.TooLarge, "propose", fmt.Sprintf("op %d", p.op), fmt.Sprintf("%d bytes, and a record holds %d", len(p.data), MaxData))
+	}
+	return g.queue.put(ctx, p)
 }
 
 // Failed is closed when the group has failed for good: Status says why. The

@@ -43,6 +43,7 @@ type Snapshot interface {
 // first; several masters will agree behind the same interface.
 type Replicator interface {
 	Propose(ctx context.Context, op uint8, data []byte) (any, error)
+	Submit(ctx context.Context, op uint8, data []byte, then func(result any, err error)) error
 	Checkpoint(ctx context.Context) error
 	Status() Status
 	Failed() <-chan struct{}

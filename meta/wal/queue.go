@@ -12,7 +12,8 @@ import (
 type proposal struct {
 	op   uint8
 	data []byte
-	done chan outcome // of one place, so that answering never blocks
+	done chan outcome     // of one place, so that answering never blocks
+	then func(any, error) // instead of done
 }
 
 type outcome struct {
@@ -107,5 +108,9 @@ func (q *queue) close(reason error) {
 // answer ends a proposal.
 func (q *queue) answer(p *proposal, result any, err error) {
 	q.room.Release(p.cost())
+	if p.then != nil {
+		p.then(result, err)
+		return
+	}
 	p.done <- outcome{result, err}
 }
