@@ -12,10 +12,9 @@ import (
 // err is nil. A proposal is never taken back, so it has no context: it ends when the
 // log has it, or has failed.
 func (m *Master) propose(c state.Command) (state.Result, error) {
-	op, data := c.Op(), c.Encode(nil)
-	// Nothing is logged that a replay would refuse.
-	if _, err := state.Decode(op, data); err != nil {
-		return state.Result{}, &proto.Error{Kind: proto.Invalid, Detail: "a value is out of its range", Err: err}
+	op, data, err := encode(c)
+	if err != nil {
+		return state.Result{}, err
 	}
 	answer, err := m.group.Propose(context.Background(), uint8(op), data)
 	if err != nil {
@@ -26,6 +25,15 @@ func (m *Master) propose(c state.Command) (state.Result, error) {
 		return r, r.Kind
 	}
 	return r, nil
+}
+
+// encode gives a command as it is logged. Nothing is logged that a replay would refuse.
+func encode(c state.Command) (state.Op, []byte, error) {
+	op, data := c.Op(), c.Encode(nil)
+	if _, err := state.Decode(op, data); err != nil {
+		return 0, nil, &proto.Error{Kind: proto.Invalid, Detail: "a value is out of its range", Err: err}
+	}
+	return op, data, nil
 }
 
 // request is one call of a client, as the handlers see it.
@@ -151,6 +159,8 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 	case *state.Make:
 		m.assignedTo(c.Session, r.Chunks)
 	case *state.MakeUnnamed:
+		m.assignedTo(c.Session, r.Chunks)
+	case *state.Reserve:
 		m.assignedTo(c.Session, r.Chunks)
 	case *state.AssignChunks:
 		m.assignedTo(c.Session, r.Chunks)

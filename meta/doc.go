@@ -11,6 +11,8 @@
 //   - turn: a session is told that it has the lock it waited for (meta/locks).
 //   - lease, grant, claim, debt: see meta/leases. Recalls are sent, and answered, over the
 //     sessions' streams.
+//   - behind: changes that a session has answered itself and sends in order (behind.go).
+//   - reserved: an inode that a session may make something of; until then an orphan.
 //   - frozen: sessions of an earlier start may have leases that are not known yet.
 //   - soft state: opens, locks, leases, liveness, presence of replicas, queues. Rebuilt after a start.
 //   - order: a command to a chunkserver whose result is awaited.
@@ -46,6 +48,8 @@
 //     them exclusive; what changes claims them, from before it is logged until its answer
 //     is made, and waits until nobody else has a lease (observe, secure). Two things
 //     change what may be cached, and recall nobody: access times, and chains.
+//   - A change behind is submitted only while its session has all that it changes exclusive;
+//     what was submitted is carried out before the session's leases go.
 //   - What an answer says of inodes that it grants was read at one moment with the grant.
 //   - A session whose leases others wait for is ended when it has not been heard of for
 //     the lease time, counted from when its last keepalive was answered (L8); if it keeps
@@ -62,6 +66,8 @@
 //	locking.mu             the table of locks
 //	leasing.mu             the table of leases
 //	writers.mu             over sessions.mu
+//	changesBehind.mu       held over a wait for the log
+//	behindStream.mu        a leaf
 //	sessions.mu, feed.mu   in this order; then leaves, as are
 //	Registry.mu, deletes.mu, blames.mu, chunkWork.mu, renewals.mu
 //

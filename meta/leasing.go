@@ -29,7 +29,7 @@ type leasing struct {
 	mu    sync.Mutex // protects below
 	table *leases.Table
 	// abandoned, if set, is told of the files that a session had exclusive when it ended
-	// without saying so. It must not block.
+	// without saying so. It is called without mu, and must not block.
 	abandoned func(ino proto.InodeID)
 }
 
@@ -100,13 +100,19 @@ func (k *leasing) use(fn func(t *leases.Table)) {
 // end forgets the leases of a session that has ended. When it did not say goodbye, it
 // may have left behind what it wrote under exclusive ones.
 func (k *leasing) end(one *session, goodbye bool) {
-	k.use(func(t *leases.Table) {
-		for _, ino := range t.End(one.id) {
-			if k.abandoned != nil && !goodbye {
-				k.abandoned(ino)
-			}
+	if k.abandoned != nil && !goodbye { // before others are granted them
+		for _, ino := range k.exclusive(one) {
+			k.abandoned(ino)
 		}
-	})
+	}
+	k.use(func(t *leases.Table) { t.End(one.id) })
+}
+
+// exclusive lists what a session has exclusive.
+func (k *leasing) exclusive(one *session) []proto.InodeID {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.table.Exclusive(one.id)
 }
 
 // leased is what a request has to do with leases.
@@ -248,6 +254,18 @@ func covers(c *leases.Claim, named []proto.InodeID, want leases.Want) bool {
 func areFree(t *leases.Table, id proto.SessionID, named []proto.InodeID) bool {
 	for _, ino := range named {
 		if !t.Free(id, ino, leases.Shared) {
+			return false
+		}
+	}
+	return true
+}
+
+// owns tells whether a session has all of these inodes exclusive; 0 is nothing to have.
+func (k *leasing) owns(one *session, inodes ...proto.InodeID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, ino := range inodes {
+		if ino != 0 && k.table.Holds(one.id, ino) != leases.Exclusive {
 			return false
 		}
 	}

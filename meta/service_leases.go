@@ -38,6 +38,9 @@ func (m *Master) Acquire(ctx context.Context, req *pb.AcquireRequest) (*pb.Acqui
 	default:
 		return nil, r.fail(proto.Invalid, "a lease is shared or exclusive")
 	}
+	if req.IfFree {
+		return m.acquireIfFree(ctx, r, req)
+	}
 	ino := proto.InodeID(req.Inode)
 	reply := &pb.AcquireReply{}
 	look := func(st *state.State) proto.Kind {
@@ -47,6 +50,24 @@ func (m *Master) Acquire(ctx context.Context, req *pb.AcquireRequest) (*pb.Acqui
 		return kind
 	}
 	err = m.await(ctx, r, look, func() bool { return m.leases.acquire(r, want) })
+	reply.Grants = r.grants
+	return reply, err
+}
+
+// acquireIfFree gives what there is to be had of a lease without asking others for theirs,
+// but for exclusive ones: they become shared, as for anybody who looks at the inode.
+func (m *Master) acquireIfFree(ctx context.Context, r *request, req *pb.AcquireRequest) (*pb.AcquireReply, error) {
+	ino := proto.InodeID(req.Inode)
+	if req.Mode == pb.LeaseMode_LEASE_EXCLUSIVE {
+		r.alone = ino
+	}
+	reply := &pb.AcquireReply{}
+	err := m.observe(ctx, r, func(st *state.State) proto.Kind {
+		attr, kind := st.Attr(ino)
+		r.name(ino)
+		reply.Attr = attrOf(attr)
+		return kind
+	})
 	reply.Grants = r.grants
 	return reply, err
 }

@@ -212,6 +212,7 @@ func (m *Master) endSession(one *session, why string, unheard, dead time.Duratio
 			m.abandoned(ino)
 		}
 	}
+	one.behind.end() // before anybody else sees what it changed
 	m.locks.end(one)
 	m.locks.thaw()
 	m.leases.end(one, why == goodbye)

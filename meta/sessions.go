@@ -39,6 +39,7 @@ type session struct {
 	id     proto.SessionID
 	client string
 	slots  [slots]slot
+	behind *changesBehind
 
 	// Protected by sessions.mu.
 	heard  time.Time
@@ -75,7 +76,7 @@ func newSessions(now func() time.Time, timeout time.Duration, stored []state.Ses
 
 // add takes a session of the log in.
 func (s *sessions) add(id proto.SessionID, client string) *session {
-	one := &session{id: id, client: client, heard: s.now(), alive: s.now(), opens: map[proto.InodeID]open{}, ended: make(chan struct{})}
+	one := &session{id: id, client: client, heard: s.now(), alive: s.now(), opens: map[proto.InodeID]open{}, ended: make(chan struct{}), behind: newChangesBehind()}
 	for i := range one.slots {
 		one.slots[i].busy = make(chan struct{}, 1)
 		one.slots[i].busy <- struct{}{}
@@ -214,6 +215,23 @@ func (s *sessions) opened(r *request, ino proto.InodeID, writable, orphan bool) 
 	}
 	one.opens[ino] = open{count: o.count + 1, writable: o.writable || writable}
 	s.opens[ino]++
+	return proto.OK
+}
+
+// reserved counts inodes that a session has just reserved as open by it, for writing.
+func (s *sessions) reserved(one *session, inodes []proto.InodeID) proto.Kind {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.byID[one.id] != one:
+		return proto.SessionExpired
+	case len(one.opens)+len(inodes) > maxOpens:
+		return proto.NoSpace
+	}
+	for _, ino := range inodes {
+		one.opens[ino] = open{count: 1, writable: true}
+		s.opens[ino]++
+	}
 	return proto.OK
 }
 

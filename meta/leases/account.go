@@ -42,26 +42,36 @@ func (t *Table) Open(id proto.SessionID) {
 	t.accounts[id] = a
 }
 
-// End takes all leases of a session away, and lists the inodes it had exclusive. Its
-// claims stay until they are released.
-func (t *Table) End(id proto.SessionID) (exclusive []proto.InodeID) {
+// Exclusive lists the inodes that a session has exclusive, in the order of the grants.
+func (t *Table) Exclusive(id proto.SessionID) (list []proto.InodeID) {
 	a := t.accounts[id]
 	if a == nil {
 		return nil
 	}
-	for a.oldest != 0 {
-		l := t.leases.at(a.oldest)
-		ino := l.inode
+	for place := a.oldest; place != 0; {
+		l := t.leases.at(place)
 		if l.mode() == Exclusive {
-			exclusive = append(exclusive, ino)
+			list = append(list, l.inode)
 		}
+		place = l.newer
+	}
+	return list
+}
+
+// End takes all leases of a session away. Its claims stay until they are released.
+func (t *Table) End(id proto.SessionID) {
+	a := t.accounts[id]
+	if a == nil {
+		return
+	}
+	for a.oldest != 0 {
+		ino := t.leases.at(a.oldest).inode
 		t.remove(a.oldest)
 		t.settle(ino)
 	}
 	delete(t.accounts, id)
 	t.places[a.place] = nil
 	t.vacant = append(t.vacant, a.place)
-	return exclusive
 }
 
 // append makes a lease the session's newest.

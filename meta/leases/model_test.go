@@ -261,7 +261,9 @@ func (w *world) answer(c *believer) {
 // end replaces a session.
 func (w *world) end(i int) {
 	w.tell("%d ends", w.clients[i].id)
-	for _, ino := range w.table.End(w.clients[i].id) {
+	gone := w.table.Exclusive(w.clients[i].id)
+	w.table.End(w.clients[i].id)
+	for _, ino := range gone {
 		if ino == 0 || ino > modelInodes {
 			w.t.Errorf("abandoned %d", ino)
 		}

@@ -201,7 +201,9 @@ func TestEndAndGivingUp(t *testing.T) {
 	wants := claims(x, 2, Own, 7)
 	after := claims(x, 3, Own, 7)
 	x.Release(wants)
-	if gone := x.End(1); len(gone) != 1 || gone[0] != 7 {
+	gone := x.Exclusive(1)
+	x.End(1)
+	if len(gone) != 1 || gone[0] != 7 {
 		t.Errorf("it had %v exclusive", gone)
 	}
 	if !after.IsGranted() {

@@ -231,6 +231,67 @@ func (Move) EnumDescriptor() ([]byte, []int) {
 	return file_master_proto_rawDescGZIP(), []int{3}
 }
 
+type ChangeBehind_Kind int32
+
+const (
+	ChangeBehind_NONE     ChangeBehind_Kind = 0
+	ChangeBehind_MAKE     ChangeBehind_Kind = 1 // inode, parent, name, mode with type, umask, rdev, target
+	ChangeBehind_UNLINK   ChangeBehind_Kind = 2 // inode, parent, name
+	ChangeBehind_RMDIR    ChangeBehind_Kind = 3 // likewise
+	ChangeBehind_RENAME   ChangeBehind_Kind = 4 // inode, parent, name, new_parent, new_name, replaced
+	ChangeBehind_SET_ATTR ChangeBehind_Kind = 5 // inode, set, mode, uid, gid, atime, mtime
+	ChangeBehind_COMMIT   ChangeBehind_Kind = 6 // inode, size, chunks, mtime
+)
+
+// Enum value maps for ChangeBehind_Kind.
+var (
+	ChangeBehind_Kind_name = map[int32]string{
+		0: "NONE",
+		1: "MAKE",
+		2: "UNLINK",
+		3: "RMDIR",
+		4: "RENAME",
+		5: "SET_ATTR",
+		6: "COMMIT",
+	}
+	ChangeBehind_Kind_value = map[string]int32{
+		"NONE":     0,
+		"MAKE":     1,
+		"UNLINK":   2,
+		"RMDIR":    3,
+		"RENAME":   4,
+		"SET_ATTR": 5,
+		"COMMIT":   6,
+	}
+)
+
+func (x ChangeBehind_Kind) Enum() *ChangeBehind_Kind {
+	p := new(ChangeBehind_Kind)
+	*p = x
+	return p
+}
+
+func (x ChangeBehind_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ChangeBehind_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_master_proto_enumTypes[4].Descriptor()
+}
+
+func (ChangeBehind_Kind) Type() protoreflect.EnumType {
+	return &file_master_proto_enumTypes[4]
+}
+
+func (x ChangeBehind_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ChangeBehind_Kind.Descriptor instead.
+func (ChangeBehind_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{17, 0}
+}
+
 type SessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Request:
@@ -1098,6 +1159,7 @@ type AcquireRequest struct {
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
 	Inode         uint64                 `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
 	Mode          LeaseMode              `protobuf:"varint,3,opt,name=mode,proto3,enum=distrifs.LeaseMode" json:"mode,omitempty"`
+	IfFree        bool                   `protobuf:"varint,4,opt,name=if_free,json=ifFree,proto3" json:"if_free,omitempty"` // none is asked; what there is to be had is granted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1153,6 +1215,13 @@ func (x *AcquireRequest) GetMode() LeaseMode {
 	return LeaseMode_LEASE_NONE
 }
 
+func (x *AcquireRequest) GetIfFree() bool {
+	if x != nil {
+		return x.IfFree
+	}
+	return false
+}
+
 type AcquireReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`     // as of the grant
@@ -1205,6 +1274,519 @@ func (x *AcquireReply) GetGrants() *Grants {
 	return nil
 }
 
+// ReserveRequest asks for inodes that the session may make files of later. They count as
+// open by the session, once each, until they are released; what was not made of them by then
+// goes.
+type ReserveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Files         uint32                 `protobuf:"varint,2,opt,name=files,proto3" json:"files,omitempty"`   // with a chunk each; at most 512
+	Others        uint32                 `protobuf:"varint,3,opt,name=others,proto3" json:"others,omitempty"` // for anything but files; likewise
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReserveRequest) Reset() {
+	*x = ReserveRequest{}
+	mi := &file_master_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReserveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReserveRequest) ProtoMessage() {}
+
+func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
+func (*ReserveRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReserveRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *ReserveRequest) GetFiles() uint32 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *ReserveRequest) GetOthers() uint32 {
+	if x != nil {
+		return x.Others
+	}
+	return 0
+}
+
+type ReserveReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []uint64               `protobuf:"varint,1,rep,packed,name=files,proto3" json:"files,omitempty"` // perhaps fewer than asked for
+	Chunks        []*ChunkLocation       `protobuf:"bytes,2,rep,name=chunks,proto3" json:"chunks,omitempty"`       // of the files, in their order
+	Others        []uint64               `protobuf:"varint,3,rep,packed,name=others,proto3" json:"others,omitempty"`
+	Grants        *Grants                `protobuf:"bytes,4,opt,name=grants,proto3" json:"grants,omitempty"` // exclusive, of all
+	Sec           int64                  `protobuf:"varint,5,opt,name=sec,proto3" json:"sec,omitempty"`      // the master's clock
+	Nsec          uint32                 `protobuf:"varint,6,opt,name=nsec,proto3" json:"nsec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReserveReply) Reset() {
+	*x = ReserveReply{}
+	mi := &file_master_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReserveReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReserveReply) ProtoMessage() {}
+
+func (x *ReserveReply) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReserveReply.ProtoReflect.Descriptor instead.
+func (*ReserveReply) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReserveReply) GetFiles() []uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ReserveReply) GetChunks() []*ChunkLocation {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+func (x *ReserveReply) GetOthers() []uint64 {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+func (x *ReserveReply) GetGrants() *Grants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *ReserveReply) GetSec() int64 {
+	if x != nil {
+		return x.Sec
+	}
+	return 0
+}
+
+func (x *ReserveReply) GetNsec() uint32 {
+	if x != nil {
+		return x.Nsec
+	}
+	return 0
+}
+
+// ChangesBehind are changes of a session. The first message on a stream has none: it is
+// answered with what is durable, behind which the client goes on. A later stream of a
+// session takes the place of the one before.
+//
+// Each change must be of inodes that the session has exclusive. The master carries them
+// out in order, and none behind one that it refuses or that fails.
+type ChangesBehind struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"` // sequence of the first change; 1, 2, 3, ... in a session
+	Changes       []*ChangeBehind        `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangesBehind) Reset() {
+	*x = ChangesBehind{}
+	mi := &file_master_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangesBehind) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangesBehind) ProtoMessage() {}
+
+func (x *ChangesBehind) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangesBehind.ProtoReflect.Descriptor instead.
+func (*ChangesBehind) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ChangesBehind) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ChangesBehind) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *ChangesBehind) GetChanges() []*ChangeBehind {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// ChangeBehind is one change. Which fields count depends on its kind; they mean what they
+// mean in the request of that name.
+type ChangeBehind struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          ChangeBehind_Kind      `protobuf:"varint,1,opt,name=kind,proto3,enum=distrifs.ChangeBehind_Kind" json:"kind,omitempty"`
+	CallerUid     uint32                 `protobuf:"varint,2,opt,name=caller_uid,json=callerUid,proto3" json:"caller_uid,omitempty"`
+	CallerGid     uint32                 `protobuf:"varint,3,opt,name=caller_gid,json=callerGid,proto3" json:"caller_gid,omitempty"`
+	CallerGroups  []uint32               `protobuf:"varint,4,rep,packed,name=caller_groups,json=callerGroups,proto3" json:"caller_groups,omitempty"`
+	Sec           int64                  `protobuf:"varint,5,opt,name=sec,proto3" json:"sec,omitempty"` // when, by the master's clock as the client reckons it
+	Nsec          uint32                 `protobuf:"varint,6,opt,name=nsec,proto3" json:"nsec,omitempty"`
+	Inode         uint64                 `protobuf:"varint,7,opt,name=inode,proto3" json:"inode,omitempty"`
+	Parent        uint64                 `protobuf:"varint,8,opt,name=parent,proto3" json:"parent,omitempty"`
+	Name          []byte                 `protobuf:"bytes,9,opt,name=name,proto3" json:"name,omitempty"`
+	Mode          uint32                 `protobuf:"varint,10,opt,name=mode,proto3" json:"mode,omitempty"`
+	Umask         uint32                 `protobuf:"varint,11,opt,name=umask,proto3" json:"umask,omitempty"`
+	Rdev          uint32                 `protobuf:"varint,12,opt,name=rdev,proto3" json:"rdev,omitempty"`
+	Target        []byte                 `protobuf:"bytes,13,opt,name=target,proto3" json:"target,omitempty"`
+	NewParent     uint64                 `protobuf:"varint,14,opt,name=new_parent,json=newParent,proto3" json:"new_parent,omitempty"`
+	NewName       []byte                 `protobuf:"bytes,15,opt,name=new_name,json=newName,proto3" json:"new_name,omitempty"`
+	Replaced      uint64                 `protobuf:"varint,16,opt,name=replaced,proto3" json:"replaced,omitempty"` // inode that loses the new name; 0: none
+	Set           uint32                 `protobuf:"varint,17,opt,name=set,proto3" json:"set,omitempty"`           // which attributes: 1 mode, 2 uid, 4 gid, 8 atime, 16 mtime
+	Uid           uint32                 `protobuf:"varint,18,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid           uint32                 `protobuf:"varint,19,opt,name=gid,proto3" json:"gid,omitempty"`
+	Atime         *TimeChange            `protobuf:"bytes,20,opt,name=atime,proto3" json:"atime,omitempty"`
+	Mtime         *TimeChange            `protobuf:"bytes,21,opt,name=mtime,proto3" json:"mtime,omitempty"`
+	Size          uint64                 `protobuf:"varint,22,opt,name=size,proto3" json:"size,omitempty"`
+	Chunks        []uint64               `protobuf:"varint,23,rep,packed,name=chunks,proto3" json:"chunks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeBehind) Reset() {
+	*x = ChangeBehind{}
+	mi := &file_master_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeBehind) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeBehind) ProtoMessage() {}
+
+func (x *ChangeBehind) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeBehind.ProtoReflect.Descriptor instead.
+func (*ChangeBehind) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ChangeBehind) GetKind() ChangeBehind_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ChangeBehind_NONE
+}
+
+func (x *ChangeBehind) GetCallerUid() uint32 {
+	if x != nil {
+		return x.CallerUid
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetCallerGid() uint32 {
+	if x != nil {
+		return x.CallerGid
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetCallerGroups() []uint32 {
+	if x != nil {
+		return x.CallerGroups
+	}
+	return nil
+}
+
+func (x *ChangeBehind) GetSec() int64 {
+	if x != nil {
+		return x.Sec
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetNsec() uint32 {
+	if x != nil {
+		return x.Nsec
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetParent() uint64 {
+	if x != nil {
+		return x.Parent
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetName() []byte {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *ChangeBehind) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetUmask() uint32 {
+	if x != nil {
+		return x.Umask
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetRdev() uint32 {
+	if x != nil {
+		return x.Rdev
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetTarget() []byte {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *ChangeBehind) GetNewParent() uint64 {
+	if x != nil {
+		return x.NewParent
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetNewName() []byte {
+	if x != nil {
+		return x.NewName
+	}
+	return nil
+}
+
+func (x *ChangeBehind) GetReplaced() uint64 {
+	if x != nil {
+		return x.Replaced
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetSet() uint32 {
+	if x != nil {
+		return x.Set
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetAtime() *TimeChange {
+	if x != nil {
+		return x.Atime
+	}
+	return nil
+}
+
+func (x *ChangeBehind) GetMtime() *TimeChange {
+	if x != nil {
+		return x.Mtime
+	}
+	return nil
+}
+
+func (x *ChangeBehind) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ChangeBehind) GetChunks() []uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+// DurableBehind tells how far the changes of a session have come. It is sent when more
+// of them have.
+type DurableBehind struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Received      uint64                 `protobuf:"varint,1,opt,name=received,proto3" json:"received,omitempty"` // up to this sequence the master has them: they survive the client
+	Durable       uint64                 `protobuf:"varint,2,opt,name=durable,proto3" json:"durable,omitempty"`   // up to here they are in the synced log, and carried out
+	Failed        uint64                 `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`     // the one that was not carried out, nor is any behind it; 0: none
+	Kind          uint32                 `protobuf:"varint,4,opt,name=kind,proto3" json:"kind,omitempty"`         // why: a Kind of errors
+	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DurableBehind) Reset() {
+	*x = DurableBehind{}
+	mi := &file_master_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DurableBehind) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DurableBehind) ProtoMessage() {}
+
+func (x *DurableBehind) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DurableBehind.ProtoReflect.Descriptor instead.
+func (*DurableBehind) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *DurableBehind) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *DurableBehind) GetDurable() uint64 {
+	if x != nil {
+		return x.Durable
+	}
+	return 0
+}
+
+func (x *DurableBehind) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *DurableBehind) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *DurableBehind) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 type LookupRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -1217,7 +1799,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_master_proto_msgTypes[14]
+	mi := &file_master_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1811,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[14]
+	mi := &file_master_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1824,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{14}
+	return file_master_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LookupRequest) GetCaller() *Caller {
@@ -1283,7 +1865,7 @@ type GetAttrRequest struct {
 
 func (x *GetAttrRequest) Reset() {
 	*x = GetAttrRequest{}
-	mi := &file_master_proto_msgTypes[15]
+	mi := &file_master_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1877,7 @@ func (x *GetAttrRequest) String() string {
 func (*GetAttrRequest) ProtoMessage() {}
 
 func (x *GetAttrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[15]
+	mi := &file_master_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1890,7 @@ func (x *GetAttrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttrRequest.ProtoReflect.Descriptor instead.
 func (*GetAttrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{15}
+	return file_master_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetAttrRequest) GetCaller() *Caller {
@@ -1336,7 +1918,7 @@ type AttrReply struct {
 
 func (x *AttrReply) Reset() {
 	*x = AttrReply{}
-	mi := &file_master_proto_msgTypes[16]
+	mi := &file_master_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1930,7 @@ func (x *AttrReply) String() string {
 func (*AttrReply) ProtoMessage() {}
 
 func (x *AttrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[16]
+	mi := &file_master_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1943,7 @@ func (x *AttrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttrReply.ProtoReflect.Descriptor instead.
 func (*AttrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{16}
+	return file_master_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AttrReply) GetAttr() *Attr {
@@ -1403,7 +1985,7 @@ type SetAttrRequest struct {
 
 func (x *SetAttrRequest) Reset() {
 	*x = SetAttrRequest{}
-	mi := &file_master_proto_msgTypes[17]
+	mi := &file_master_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1997,7 @@ func (x *SetAttrRequest) String() string {
 func (*SetAttrRequest) ProtoMessage() {}
 
 func (x *SetAttrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[17]
+	mi := &file_master_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +2010,7 @@ func (x *SetAttrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAttrRequest.ProtoReflect.Descriptor instead.
 func (*SetAttrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{17}
+	return file_master_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetAttrRequest) GetCaller() *Caller {
@@ -1512,7 +2094,7 @@ type TimeChange struct {
 
 func (x *TimeChange) Reset() {
 	*x = TimeChange{}
-	mi := &file_master_proto_msgTypes[18]
+	mi := &file_master_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +2106,7 @@ func (x *TimeChange) String() string {
 func (*TimeChange) ProtoMessage() {}
 
 func (x *TimeChange) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[18]
+	mi := &file_master_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +2119,7 @@ func (x *TimeChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeChange.ProtoReflect.Descriptor instead.
 func (*TimeChange) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{18}
+	return file_master_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TimeChange) GetNow() bool {
@@ -1575,7 +2157,7 @@ type ReadDirRequest struct {
 
 func (x *ReadDirRequest) Reset() {
 	*x = ReadDirRequest{}
-	mi := &file_master_proto_msgTypes[19]
+	mi := &file_master_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +2169,7 @@ func (x *ReadDirRequest) String() string {
 func (*ReadDirRequest) ProtoMessage() {}
 
 func (x *ReadDirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[19]
+	mi := &file_master_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +2182,7 @@ func (x *ReadDirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadDirRequest.ProtoReflect.Descriptor instead.
 func (*ReadDirRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{19}
+	return file_master_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReadDirRequest) GetCaller() *Caller {
@@ -1658,7 +2240,7 @@ type ReadDirReply struct {
 
 func (x *ReadDirReply) Reset() {
 	*x = ReadDirReply{}
-	mi := &file_master_proto_msgTypes[20]
+	mi := &file_master_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +2252,7 @@ func (x *ReadDirReply) String() string {
 func (*ReadDirReply) ProtoMessage() {}
 
 func (x *ReadDirReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[20]
+	mi := &file_master_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +2265,7 @@ func (x *ReadDirReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadDirReply.ProtoReflect.Descriptor instead.
 func (*ReadDirReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{20}
+	return file_master_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReadDirReply) GetEntries() []*DirEntry {
@@ -1734,7 +2316,7 @@ type DirEntry struct {
 
 func (x *DirEntry) Reset() {
 	*x = DirEntry{}
-	mi := &file_master_proto_msgTypes[21]
+	mi := &file_master_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +2328,7 @@ func (x *DirEntry) String() string {
 func (*DirEntry) ProtoMessage() {}
 
 func (x *DirEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[21]
+	mi := &file_master_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +2341,7 @@ func (x *DirEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirEntry.ProtoReflect.Descriptor instead.
 func (*DirEntry) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{21}
+	return file_master_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DirEntry) GetName() []byte {
@@ -1807,7 +2389,7 @@ type ReadLinkRequest struct {
 
 func (x *ReadLinkRequest) Reset() {
 	*x = ReadLinkRequest{}
-	mi := &file_master_proto_msgTypes[22]
+	mi := &file_master_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +2401,7 @@ func (x *ReadLinkRequest) String() string {
 func (*ReadLinkRequest) ProtoMessage() {}
 
 func (x *ReadLinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[22]
+	mi := &file_master_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +2414,7 @@ func (x *ReadLinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLinkRequest.ProtoReflect.Descriptor instead.
 func (*ReadLinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{22}
+	return file_master_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReadLinkRequest) GetCaller() *Caller {
@@ -1859,7 +2441,7 @@ type ReadLinkReply struct {
 
 func (x *ReadLinkReply) Reset() {
 	*x = ReadLinkReply{}
-	mi := &file_master_proto_msgTypes[23]
+	mi := &file_master_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +2453,7 @@ func (x *ReadLinkReply) String() string {
 func (*ReadLinkReply) ProtoMessage() {}
 
 func (x *ReadLinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[23]
+	mi := &file_master_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2466,7 @@ func (x *ReadLinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLinkReply.ProtoReflect.Descriptor instead.
 func (*ReadLinkReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{23}
+	return file_master_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReadLinkReply) GetTarget() []byte {
@@ -1918,7 +2500,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_master_proto_msgTypes[24]
+	mi := &file_master_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2512,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[24]
+	mi := &file_master_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2525,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{24}
+	return file_master_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateRequest) GetCaller() *Caller {
@@ -2023,7 +2605,7 @@ type CreateUnnamedRequest struct {
 
 func (x *CreateUnnamedRequest) Reset() {
 	*x = CreateUnnamedRequest{}
-	mi := &file_master_proto_msgTypes[25]
+	mi := &file_master_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2617,7 @@ func (x *CreateUnnamedRequest) String() string {
 func (*CreateUnnamedRequest) ProtoMessage() {}
 
 func (x *CreateUnnamedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[25]
+	mi := &file_master_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2630,7 @@ func (x *CreateUnnamedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUnnamedRequest.ProtoReflect.Descriptor instead.
 func (*CreateUnnamedRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{25}
+	return file_master_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateUnnamedRequest) GetCaller() *Caller {
@@ -2092,7 +2674,7 @@ type CreateReply struct {
 
 func (x *CreateReply) Reset() {
 	*x = CreateReply{}
-	mi := &file_master_proto_msgTypes[26]
+	mi := &file_master_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2686,7 @@ func (x *CreateReply) String() string {
 func (*CreateReply) ProtoMessage() {}
 
 func (x *CreateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[26]
+	mi := &file_master_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2699,7 @@ func (x *CreateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReply.ProtoReflect.Descriptor instead.
 func (*CreateReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{26}
+	return file_master_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateReply) GetAttr() *Attr {
@@ -2167,7 +2749,7 @@ type MkdirRequest struct {
 
 func (x *MkdirRequest) Reset() {
 	*x = MkdirRequest{}
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2761,7 @@ func (x *MkdirRequest) String() string {
 func (*MkdirRequest) ProtoMessage() {}
 
 func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2774,7 @@ func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MkdirRequest.ProtoReflect.Descriptor instead.
 func (*MkdirRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{27}
+	return file_master_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MkdirRequest) GetCaller() *Caller {
@@ -2236,7 +2818,7 @@ type MknodRequest struct {
 
 func (x *MknodRequest) Reset() {
 	*x = MknodRequest{}
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2830,7 @@ func (x *MknodRequest) String() string {
 func (*MknodRequest) ProtoMessage() {}
 
 func (x *MknodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2843,7 @@ func (x *MknodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MknodRequest.ProtoReflect.Descriptor instead.
 func (*MknodRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{28}
+	return file_master_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MknodRequest) GetCaller() *Caller {
@@ -2311,7 +2893,7 @@ type SymlinkRequest struct {
 
 func (x *SymlinkRequest) Reset() {
 	*x = SymlinkRequest{}
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2905,7 @@ func (x *SymlinkRequest) String() string {
 func (*SymlinkRequest) ProtoMessage() {}
 
 func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2918,7 @@ func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SymlinkRequest.ProtoReflect.Descriptor instead.
 func (*SymlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{29}
+	return file_master_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SymlinkRequest) GetCaller() *Caller {
@@ -2379,7 +2961,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2973,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2986,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{30}
+	return file_master_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LinkRequest) GetCaller() *Caller {
@@ -2446,7 +3028,7 @@ type UnlinkRequest struct {
 
 func (x *UnlinkRequest) Reset() {
 	*x = UnlinkRequest{}
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +3040,7 @@ func (x *UnlinkRequest) String() string {
 func (*UnlinkRequest) ProtoMessage() {}
 
 func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +3053,7 @@ func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkRequest.ProtoReflect.Descriptor instead.
 func (*UnlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{31}
+	return file_master_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UnlinkRequest) GetCaller() *Caller {
@@ -2506,7 +3088,7 @@ type UnlinkReply struct {
 
 func (x *UnlinkReply) Reset() {
 	*x = UnlinkReply{}
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +3100,7 @@ func (x *UnlinkReply) String() string {
 func (*UnlinkReply) ProtoMessage() {}
 
 func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +3113,7 @@ func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkReply.ProtoReflect.Descriptor instead.
 func (*UnlinkReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{32}
+	return file_master_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UnlinkReply) GetInode() uint64 {
@@ -2570,7 +3152,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +3164,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2595,7 +3177,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{33}
+	return file_master_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RenameRequest) GetCaller() *Caller {
@@ -2659,7 +3241,7 @@ type RenameReply struct {
 
 func (x *RenameReply) Reset() {
 	*x = RenameReply{}
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2671,7 +3253,7 @@ func (x *RenameReply) String() string {
 func (*RenameReply) ProtoMessage() {}
 
 func (x *RenameReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2684,7 +3266,7 @@ func (x *RenameReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameReply.ProtoReflect.Descriptor instead.
 func (*RenameReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{34}
+	return file_master_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RenameReply) GetInode() uint64 {
@@ -2726,7 +3308,7 @@ type GetXattrRequest struct {
 
 func (x *GetXattrRequest) Reset() {
 	*x = GetXattrRequest{}
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +3320,7 @@ func (x *GetXattrRequest) String() string {
 func (*GetXattrRequest) ProtoMessage() {}
 
 func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +3333,7 @@ func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrRequest.ProtoReflect.Descriptor instead.
 func (*GetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{35}
+	return file_master_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetXattrRequest) GetCaller() *Caller {
@@ -2784,7 +3366,7 @@ type GetXattrReply struct {
 
 func (x *GetXattrReply) Reset() {
 	*x = GetXattrReply{}
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2796,7 +3378,7 @@ func (x *GetXattrReply) String() string {
 func (*GetXattrReply) ProtoMessage() {}
 
 func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2809,7 +3391,7 @@ func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrReply.ProtoReflect.Descriptor instead.
 func (*GetXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{36}
+	return file_master_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetXattrReply) GetValue() []byte {
@@ -2828,7 +3410,7 @@ type ListXattrReply struct {
 
 func (x *ListXattrReply) Reset() {
 	*x = ListXattrReply{}
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +3422,7 @@ func (x *ListXattrReply) String() string {
 func (*ListXattrReply) ProtoMessage() {}
 
 func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +3435,7 @@ func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListXattrReply.ProtoReflect.Descriptor instead.
 func (*ListXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{37}
+	return file_master_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListXattrReply) GetNames() [][]byte {
@@ -2877,7 +3459,7 @@ type SetXattrRequest struct {
 
 func (x *SetXattrRequest) Reset() {
 	*x = SetXattrRequest{}
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +3471,7 @@ func (x *SetXattrRequest) String() string {
 func (*SetXattrRequest) ProtoMessage() {}
 
 func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +3484,7 @@ func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetXattrRequest.ProtoReflect.Descriptor instead.
 func (*SetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{38}
+	return file_master_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SetXattrRequest) GetCaller() *Caller {
@@ -2958,7 +3540,7 @@ type RemoveXattrRequest struct {
 
 func (x *RemoveXattrRequest) Reset() {
 	*x = RemoveXattrRequest{}
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3552,7 @@ func (x *RemoveXattrRequest) String() string {
 func (*RemoveXattrRequest) ProtoMessage() {}
 
 func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3565,7 @@ func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveXattrRequest.ProtoReflect.Descriptor instead.
 func (*RemoveXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{39}
+	return file_master_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RemoveXattrRequest) GetCaller() *Caller {
@@ -3016,7 +3598,7 @@ type StatFSRequest struct {
 
 func (x *StatFSRequest) Reset() {
 	*x = StatFSRequest{}
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3610,7 @@ func (x *StatFSRequest) String() string {
 func (*StatFSRequest) ProtoMessage() {}
 
 func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +3623,7 @@ func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSRequest.ProtoReflect.Descriptor instead.
 func (*StatFSRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{40}
+	return file_master_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StatFSRequest) GetCaller() *Caller {
@@ -3064,7 +3646,7 @@ type StatFSReply struct {
 
 func (x *StatFSReply) Reset() {
 	*x = StatFSReply{}
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3076,7 +3658,7 @@ func (x *StatFSReply) String() string {
 func (*StatFSReply) ProtoMessage() {}
 
 func (x *StatFSReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3089,7 +3671,7 @@ func (x *StatFSReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSReply.ProtoReflect.Descriptor instead.
 func (*StatFSReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{41}
+	return file_master_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StatFSReply) GetTotalBytes() uint64 {
@@ -3132,7 +3714,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3144,7 +3726,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3157,7 +3739,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{42}
+	return file_master_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *OpenRequest) GetCaller() *Caller {
@@ -3199,7 +3781,7 @@ type OpenReply struct {
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3211,7 +3793,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3224,7 +3806,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{43}
+	return file_master_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *OpenReply) GetAttr() *Attr {
@@ -3259,7 +3841,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3853,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3866,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{44}
+	return file_master_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReleaseRequest) GetCaller() *Caller {
@@ -3322,7 +3904,7 @@ type Access struct {
 
 func (x *Access) Reset() {
 	*x = Access{}
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3334,7 +3916,7 @@ func (x *Access) String() string {
 func (*Access) ProtoMessage() {}
 
 func (x *Access) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3347,7 +3929,7 @@ func (x *Access) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Access.ProtoReflect.Descriptor instead.
 func (*Access) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{45}
+	return file_master_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Access) GetInode() uint64 {
@@ -3386,7 +3968,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3398,7 +3980,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3411,7 +3993,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{46}
+	return file_master_proto_rawDescGZIP(), []int{51}
 }
 
 // Lock is a lock on a range of bytes. Locks of flock(2) and of fcntl(2) do not see
@@ -3431,7 +4013,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3443,7 +4025,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3456,7 +4038,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{47}
+	return file_master_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Lock) GetInode() uint64 {
@@ -3524,7 +4106,7 @@ type SetLockRequest struct {
 
 func (x *SetLockRequest) Reset() {
 	*x = SetLockRequest{}
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +4118,7 @@ func (x *SetLockRequest) String() string {
 func (*SetLockRequest) ProtoMessage() {}
 
 func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +4131,7 @@ func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockRequest.ProtoReflect.Descriptor instead.
 func (*SetLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{48}
+	return file_master_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SetLockRequest) GetCaller() *Caller {
@@ -3590,7 +4172,7 @@ type SetLockReply struct {
 
 func (x *SetLockReply) Reset() {
 	*x = SetLockReply{}
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3602,7 +4184,7 @@ func (x *SetLockReply) String() string {
 func (*SetLockReply) ProtoMessage() {}
 
 func (x *SetLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3615,7 +4197,7 @@ func (x *SetLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockReply.ProtoReflect.Descriptor instead.
 func (*SetLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{49}
+	return file_master_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SetLockReply) GetQueued() bool {
@@ -3642,7 +4224,7 @@ type TestLockRequest struct {
 
 func (x *TestLockRequest) Reset() {
 	*x = TestLockRequest{}
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3654,7 +4236,7 @@ func (x *TestLockRequest) String() string {
 func (*TestLockRequest) ProtoMessage() {}
 
 func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3667,7 +4249,7 @@ func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockRequest.ProtoReflect.Descriptor instead.
 func (*TestLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{50}
+	return file_master_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TestLockRequest) GetCaller() *Caller {
@@ -3695,7 +4277,7 @@ type TestLockReply struct {
 
 func (x *TestLockReply) Reset() {
 	*x = TestLockReply{}
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3707,7 +4289,7 @@ func (x *TestLockReply) String() string {
 func (*TestLockReply) ProtoMessage() {}
 
 func (x *TestLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3720,7 +4302,7 @@ func (x *TestLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockReply.ProtoReflect.Descriptor instead.
 func (*TestLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{51}
+	return file_master_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TestLockReply) GetConflict() bool {
@@ -3757,7 +4339,7 @@ type GetChunkLocationRequest struct {
 
 func (x *GetChunkLocationRequest) Reset() {
 	*x = GetChunkLocationRequest{}
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3769,7 +4351,7 @@ func (x *GetChunkLocationRequest) String() string {
 func (*GetChunkLocationRequest) ProtoMessage() {}
 
 func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3782,7 +4364,7 @@ func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunkLocationRequest.ProtoReflect.Descriptor instead.
 func (*GetChunkLocationRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{52}
+	return file_master_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GetChunkLocationRequest) GetCaller() *Caller {
@@ -3831,7 +4413,7 @@ type ChunkLocations struct {
 
 func (x *ChunkLocations) Reset() {
 	*x = ChunkLocations{}
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3843,7 +4425,7 @@ func (x *ChunkLocations) String() string {
 func (*ChunkLocations) ProtoMessage() {}
 
 func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3856,7 +4438,7 @@ func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkLocations.ProtoReflect.Descriptor instead.
 func (*ChunkLocations) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{53}
+	return file_master_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ChunkLocations) GetChunks() []*ChunkLocation {
@@ -3888,7 +4470,7 @@ type AssignChunkRequest struct {
 
 func (x *AssignChunkRequest) Reset() {
 	*x = AssignChunkRequest{}
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3900,7 +4482,7 @@ func (x *AssignChunkRequest) String() string {
 func (*AssignChunkRequest) ProtoMessage() {}
 
 func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3913,7 +4495,7 @@ func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignChunkRequest.ProtoReflect.Descriptor instead.
 func (*AssignChunkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{54}
+	return file_master_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AssignChunkRequest) GetCaller() *Caller {
@@ -3959,7 +4541,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3971,7 +4553,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3984,7 +4566,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{55}
+	return file_master_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CommitRequest) GetCaller() *Caller {
@@ -4041,7 +4623,7 @@ type FallocateRequest struct {
 
 func (x *FallocateRequest) Reset() {
 	*x = FallocateRequest{}
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4053,7 +4635,7 @@ func (x *FallocateRequest) String() string {
 func (*FallocateRequest) ProtoMessage() {}
 
 func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4066,7 +4648,7 @@ func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FallocateRequest.ProtoReflect.Descriptor instead.
 func (*FallocateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{56}
+	return file_master_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FallocateRequest) GetCaller() *Caller {
@@ -4129,7 +4711,7 @@ type ReportChainFailureRequest struct {
 
 func (x *ReportChainFailureRequest) Reset() {
 	*x = ReportChainFailureRequest{}
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4141,7 +4723,7 @@ func (x *ReportChainFailureRequest) String() string {
 func (*ReportChainFailureRequest) ProtoMessage() {}
 
 func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4154,7 +4736,7 @@ func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportChainFailureRequest.ProtoReflect.Descriptor instead.
 func (*ReportChainFailureRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{57}
+	return file_master_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ReportChainFailureRequest) GetCaller() *Caller {
@@ -4226,7 +4808,7 @@ type ReportCorruptRequest struct {
 
 func (x *ReportCorruptRequest) Reset() {
 	*x = ReportCorruptRequest{}
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4238,7 +4820,7 @@ func (x *ReportCorruptRequest) String() string {
 func (*ReportCorruptRequest) ProtoMessage() {}
 
 func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4251,7 +4833,7 @@ func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptRequest.ProtoReflect.Descriptor instead.
 func (*ReportCorruptRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{58}
+	return file_master_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ReportCorruptRequest) GetCaller() *Caller {
@@ -4297,7 +4879,7 @@ type ReportCorruptReply struct {
 
 func (x *ReportCorruptReply) Reset() {
 	*x = ReportCorruptReply{}
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4309,7 +4891,7 @@ func (x *ReportCorruptReply) String() string {
 func (*ReportCorruptReply) ProtoMessage() {}
 
 func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4322,7 +4904,7 @@ func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptReply.ProtoReflect.Descriptor instead.
 func (*ReportCorruptReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{59}
+	return file_master_proto_rawDescGZIP(), []int{64}
 }
 
 type StatusRequest struct {
@@ -4333,7 +4915,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_master_proto_msgTypes[60]
+	mi := &file_master_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4345,7 +4927,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[60]
+	mi := &file_master_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4358,7 +4940,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{60}
+	return file_master_proto_rawDescGZIP(), []int{65}
 }
 
 type StatusReply struct {
@@ -4395,7 +4977,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_master_proto_msgTypes[61]
+	mi := &file_master_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4407,7 +4989,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[61]
+	mi := &file_master_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4420,7 +5002,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{61}
+	return file_master_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -4623,7 +5205,7 @@ type RepairStatus struct {
 
 func (x *RepairStatus) Reset() {
 	*x = RepairStatus{}
-	mi := &file_master_proto_msgTypes[62]
+	mi := &file_master_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4635,7 +5217,7 @@ func (x *RepairStatus) String() string {
 func (*RepairStatus) ProtoMessage() {}
 
 func (x *RepairStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[62]
+	mi := &file_master_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4648,7 +5230,7 @@ func (x *RepairStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairStatus.ProtoReflect.Descriptor instead.
 func (*RepairStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{62}
+	return file_master_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RepairStatus) GetWaiting() uint64 {
@@ -4734,7 +5316,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_master_proto_msgTypes[63]
+	mi := &file_master_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4746,7 +5328,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[63]
+	mi := &file_master_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4759,7 +5341,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{63}
+	return file_master_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *NodeStatus) GetNode() uint32 {
@@ -4855,7 +5437,7 @@ type FsckRequest struct {
 
 func (x *FsckRequest) Reset() {
 	*x = FsckRequest{}
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4867,7 +5449,7 @@ func (x *FsckRequest) String() string {
 func (*FsckRequest) ProtoMessage() {}
 
 func (x *FsckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4880,7 +5462,7 @@ func (x *FsckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsckRequest.ProtoReflect.Descriptor instead.
 func (*FsckRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{64}
+	return file_master_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *FsckRequest) GetRepair() bool {
@@ -4907,7 +5489,7 @@ type FsckFinding struct {
 
 func (x *FsckFinding) Reset() {
 	*x = FsckFinding{}
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4919,7 +5501,7 @@ func (x *FsckFinding) String() string {
 func (*FsckFinding) ProtoMessage() {}
 
 func (x *FsckFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4932,7 +5514,7 @@ func (x *FsckFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsckFinding.ProtoReflect.Descriptor instead.
 func (*FsckFinding) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{65}
+	return file_master_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *FsckFinding) GetPath() string {
@@ -5007,7 +5589,7 @@ type FsckSummary struct {
 
 func (x *FsckSummary) Reset() {
 	*x = FsckSummary{}
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5019,7 +5601,7 @@ func (x *FsckSummary) String() string {
 func (*FsckSummary) ProtoMessage() {}
 
 func (x *FsckSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5032,7 +5614,7 @@ func (x *FsckSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsckSummary.ProtoReflect.Descriptor instead.
 func (*FsckSummary) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{66}
+	return file_master_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *FsckSummary) GetFiles() uint64 {
@@ -5104,7 +5686,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5116,7 +5698,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5129,7 +5711,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{67}
+	return file_master_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *OperateRequest) GetMove() Move {
@@ -5169,7 +5751,7 @@ type OperateReply struct {
 
 func (x *OperateReply) Reset() {
 	*x = OperateReply{}
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5181,7 +5763,7 @@ func (x *OperateReply) String() string {
 func (*OperateReply) ProtoMessage() {}
 
 func (x *OperateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5194,7 +5776,7 @@ func (x *OperateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateReply.ProtoReflect.Descriptor instead.
 func (*OperateReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{68}
+	return file_master_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *OperateReply) GetChunks() uint64 {
@@ -5218,7 +5800,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[69]
+	mi := &file_master_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5230,7 +5812,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[69]
+	mi := &file_master_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5243,7 +5825,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{69}
+	return file_master_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -5300,7 +5882,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[70]
+	mi := &file_master_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5312,7 +5894,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[70]
+	mi := &file_master_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5325,7 +5907,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{70}
+	return file_master_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -5373,7 +5955,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[71]
+	mi := &file_master_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5385,7 +5967,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[71]
+	mi := &file_master_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5398,7 +5980,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{71}
+	return file_master_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -5486,7 +6068,7 @@ type CopyRangeRequest struct {
 
 func (x *CopyRangeRequest) Reset() {
 	*x = CopyRangeRequest{}
-	mi := &file_master_proto_msgTypes[72]
+	mi := &file_master_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5498,7 +6080,7 @@ func (x *CopyRangeRequest) String() string {
 func (*CopyRangeRequest) ProtoMessage() {}
 
 func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[72]
+	mi := &file_master_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5511,7 +6093,7 @@ func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeRequest.ProtoReflect.Descriptor instead.
 func (*CopyRangeRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{72}
+	return file_master_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *CopyRangeRequest) GetCaller() *Caller {
@@ -5581,7 +6163,7 @@ type CopyRangeReply struct {
 
 func (x *CopyRangeReply) Reset() {
 	*x = CopyRangeReply{}
-	mi := &file_master_proto_msgTypes[73]
+	mi := &file_master_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5593,7 +6175,7 @@ func (x *CopyRangeReply) String() string {
 func (*CopyRangeReply) ProtoMessage() {}
 
 func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[73]
+	mi := &file_master_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5606,7 +6188,7 @@ func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeReply.ProtoReflect.Descriptor instead.
 func (*CopyRangeReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{73}
+	return file_master_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *CopyRangeReply) GetFrom() *Attr {
@@ -5691,14 +6273,75 @@ const file_master_proto_rawDesc = "" +
 	"\bReturned\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06inodes\x18\x02 \x03(\x04R\x06inodes\x12'\n" +
-	"\x04keep\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04keep\"y\n" +
+	"\x04keep\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04keep\"\x92\x01\n" +
 	"\x0eAcquireRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12'\n" +
-	"\x04mode\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04mode\"\\\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04mode\x12\x17\n" +
+	"\aif_free\x18\x04 \x01(\bR\x06ifFree\"\\\n" +
 	"\fAcquireReply\x12\"\n" +
 	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12(\n" +
-	"\x06grants\x18\x02 \x01(\v2\x10.distrifs.GrantsR\x06grants\"}\n" +
+	"\x06grants\x18\x02 \x01(\v2\x10.distrifs.GrantsR\x06grants\"h\n" +
+	"\x0eReserveRequest\x12(\n" +
+	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
+	"\x05files\x18\x02 \x01(\rR\x05files\x12\x16\n" +
+	"\x06others\x18\x03 \x01(\rR\x06others\"\xbd\x01\n" +
+	"\fReserveReply\x12\x14\n" +
+	"\x05files\x18\x01 \x03(\x04R\x05files\x12/\n" +
+	"\x06chunks\x18\x02 \x03(\v2\x17.distrifs.ChunkLocationR\x06chunks\x12\x16\n" +
+	"\x06others\x18\x03 \x03(\x04R\x06others\x12(\n" +
+	"\x06grants\x18\x04 \x01(\v2\x10.distrifs.GrantsR\x06grants\x12\x10\n" +
+	"\x03sec\x18\x05 \x01(\x03R\x03sec\x12\x12\n" +
+	"\x04nsec\x18\x06 \x01(\rR\x04nsec\"q\n" +
+	"\rChangesBehind\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\x120\n" +
+	"\achanges\x18\x03 \x03(\v2\x16.distrifs.ChangeBehindR\achanges\"\xc9\x05\n" +
+	"\fChangeBehind\x12/\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1b.distrifs.ChangeBehind.KindR\x04kind\x12\x1d\n" +
+	"\n" +
+	"caller_uid\x18\x02 \x01(\rR\tcallerUid\x12\x1d\n" +
+	"\n" +
+	"caller_gid\x18\x03 \x01(\rR\tcallerGid\x12#\n" +
+	"\rcaller_groups\x18\x04 \x03(\rR\fcallerGroups\x12\x10\n" +
+	"\x03sec\x18\x05 \x01(\x03R\x03sec\x12\x12\n" +
+	"\x04nsec\x18\x06 \x01(\rR\x04nsec\x12\x14\n" +
+	"\x05inode\x18\a \x01(\x04R\x05inode\x12\x16\n" +
+	"\x06parent\x18\b \x01(\x04R\x06parent\x12\x12\n" +
+	"\x04name\x18\t \x01(\fR\x04name\x12\x12\n" +
+	"\x04mode\x18\n" +
+	" \x01(\rR\x04mode\x12\x14\n" +
+	"\x05umask\x18\v \x01(\rR\x05umask\x12\x12\n" +
+	"\x04rdev\x18\f \x01(\rR\x04rdev\x12\x16\n" +
+	"\x06target\x18\r \x01(\fR\x06target\x12\x1d\n" +
+	"\n" +
+	"new_parent\x18\x0e \x01(\x04R\tnewParent\x12\x19\n" +
+	"\bnew_name\x18\x0f \x01(\fR\anewName\x12\x1a\n" +
+	"\breplaced\x18\x10 \x01(\x04R\breplaced\x12\x10\n" +
+	"\x03set\x18\x11 \x01(\rR\x03set\x12\x10\n" +
+	"\x03uid\x18\x12 \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18\x13 \x01(\rR\x03gid\x12*\n" +
+	"\x05atime\x18\x14 \x01(\v2\x14.distrifs.TimeChangeR\x05atime\x12*\n" +
+	"\x05mtime\x18\x15 \x01(\v2\x14.distrifs.TimeChangeR\x05mtime\x12\x12\n" +
+	"\x04size\x18\x16 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06chunks\x18\x17 \x03(\x04R\x06chunks\"W\n" +
+	"\x04Kind\x12\b\n" +
+	"\x04NONE\x10\x00\x12\b\n" +
+	"\x04MAKE\x10\x01\x12\n" +
+	"\n" +
+	"\x06UNLINK\x10\x02\x12\t\n" +
+	"\x05RMDIR\x10\x03\x12\n" +
+	"\n" +
+	"\x06RENAME\x10\x04\x12\f\n" +
+	"\bSET_ATTR\x10\x05\x12\n" +
+	"\n" +
+	"\x06COMMIT\x10\x06\"\x89\x01\n" +
+	"\rDurableBehind\x12\x1a\n" +
+	"\breceived\x18\x01 \x01(\x04R\breceived\x12\x18\n" +
+	"\adurable\x18\x02 \x01(\x04R\adurable\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\x04R\x06failed\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\rR\x04kind\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\"}\n" +
 	"\rLookupRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
@@ -6091,7 +6734,7 @@ const file_master_proto_rawDesc = "" +
 	"\tMOVE_NONE\x10\x00\x12\x15\n" +
 	"\x11MOVE_DECOMMISSION\x10\x01\x12\x14\n" +
 	"\x10MOVE_MAINTENANCE\x10\x02\x12\x12\n" +
-	"\x0eMOVE_REBALANCE\x10\x032\x82\x11\n" +
+	"\x0eMOVE_REBALANCE\x10\x032\x85\x12\n" +
 	"\x06Master\x12?\n" +
 	"\aSession\x12\x18.distrifs.SessionRequest\x1a\x16.distrifs.SessionEvent(\x010\x01\x126\n" +
 	"\x06Lookup\x12\x17.distrifs.LookupRequest\x1a\x13.distrifs.AttrReply\x128\n" +
@@ -6117,7 +6760,9 @@ const file_master_proto_rawDesc = "" +
 	"\aRelease\x12\x18.distrifs.ReleaseRequest\x1a\x16.distrifs.ReleaseReply\x12;\n" +
 	"\aSetLock\x12\x18.distrifs.SetLockRequest\x1a\x16.distrifs.SetLockReply\x12>\n" +
 	"\bTestLock\x12\x19.distrifs.TestLockRequest\x1a\x17.distrifs.TestLockReply\x12;\n" +
-	"\aAcquire\x12\x18.distrifs.AcquireRequest\x1a\x16.distrifs.AcquireReply\x12O\n" +
+	"\aAcquire\x12\x18.distrifs.AcquireRequest\x1a\x16.distrifs.AcquireReply\x12;\n" +
+	"\aReserve\x12\x18.distrifs.ReserveRequest\x1a\x16.distrifs.ReserveReply\x12D\n" +
+	"\fChangeBehind\x12\x17.distrifs.ChangesBehind\x1a\x17.distrifs.DurableBehind(\x010\x01\x12O\n" +
 	"\x10GetChunkLocation\x12!.distrifs.GetChunkLocationRequest\x1a\x18.distrifs.ChunkLocations\x12E\n" +
 	"\vAssignChunk\x12\x1c.distrifs.AssignChunkRequest\x1a\x18.distrifs.ChunkLocations\x126\n" +
 	"\x06Commit\x12\x17.distrifs.CommitRequest\x1a\x13.distrifs.AttrReply\x12<\n" +
@@ -6141,246 +6786,263 @@ func file_master_proto_rawDescGZIP() []byte {
 	return file_master_proto_rawDescData
 }
 
-var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
+var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
 var file_master_proto_goTypes = []any{
 	(LeaseMode)(0),                    // 0: distrifs.LeaseMode
 	(LockMode)(0),                     // 1: distrifs.LockMode
 	(FsckKind)(0),                     // 2: distrifs.FsckKind
 	(Move)(0),                         // 3: distrifs.Move
-	(*SessionRequest)(nil),            // 4: distrifs.SessionRequest
-	(*Hello)(nil),                     // 5: distrifs.Hello
-	(*OpenCount)(nil),                 // 6: distrifs.OpenCount
-	(*KeepAlive)(nil),                 // 7: distrifs.KeepAlive
-	(*SessionEvent)(nil),              // 8: distrifs.SessionEvent
-	(*Welcome)(nil),                   // 9: distrifs.Welcome
-	(*Alive)(nil),                     // 10: distrifs.Alive
-	(*Expired)(nil),                   // 11: distrifs.Expired
-	(*LockTurn)(nil),                  // 12: distrifs.LockTurn
-	(*Grants)(nil),                    // 13: distrifs.Grants
-	(*Recall)(nil),                    // 14: distrifs.Recall
-	(*Returned)(nil),                  // 15: distrifs.Returned
-	(*AcquireRequest)(nil),            // 16: distrifs.AcquireRequest
-	(*AcquireReply)(nil),              // 17: distrifs.AcquireReply
-	(*LookupRequest)(nil),             // 18: distrifs.LookupRequest
-	(*GetAttrRequest)(nil),            // 19: distrifs.GetAttrRequest
-	(*AttrReply)(nil),                 // 20: distrifs.AttrReply
-	(*SetAttrRequest)(nil),            // 21: distrifs.SetAttrRequest
-	(*TimeChange)(nil),                // 22: distrifs.TimeChange
-	(*ReadDirRequest)(nil),            // 23: distrifs.ReadDirRequest
-	(*ReadDirReply)(nil),              // 24: distrifs.ReadDirReply
-	(*DirEntry)(nil),                  // 25: distrifs.DirEntry
-	(*ReadLinkRequest)(nil),           // 26: distrifs.ReadLinkRequest
-	(*ReadLinkReply)(nil),             // 27: distrifs.ReadLinkReply
-	(*CreateRequest)(nil),             // 28: distrifs.CreateRequest
-	(*CreateUnnamedRequest)(nil),      // 29: distrifs.CreateUnnamedRequest
-	(*CreateReply)(nil),               // 30: distrifs.CreateReply
-	(*MkdirRequest)(nil),              // 31: distrifs.MkdirRequest
-	(*MknodRequest)(nil),              // 32: distrifs.MknodRequest
-	(*SymlinkRequest)(nil),            // 33: distrifs.SymlinkRequest
-	(*LinkRequest)(nil),               // 34: distrifs.LinkRequest
-	(*UnlinkRequest)(nil),             // 35: distrifs.UnlinkRequest
-	(*UnlinkReply)(nil),               // 36: distrifs.UnlinkReply
-	(*RenameRequest)(nil),             // 37: distrifs.RenameRequest
-	(*RenameReply)(nil),               // 38: distrifs.RenameReply
-	(*GetXattrRequest)(nil),           // 39: distrifs.GetXattrRequest
-	(*GetXattrReply)(nil),             // 40: distrifs.GetXattrReply
-	(*ListXattrReply)(nil),            // 41: distrifs.ListXattrReply
-	(*SetXattrRequest)(nil),           // 42: distrifs.SetXattrRequest
-	(*RemoveXattrRequest)(nil),        // 43: distrifs.RemoveXattrRequest
-	(*StatFSRequest)(nil),             // 44: distrifs.StatFSRequest
-	(*StatFSReply)(nil),               // 45: distrifs.StatFSReply
-	(*OpenRequest)(nil),               // 46: distrifs.OpenRequest
-	(*OpenReply)(nil),                 // 47: distrifs.OpenReply
-	(*ReleaseRequest)(nil),            // 48: distrifs.ReleaseRequest
-	(*Access)(nil),                    // 49: distrifs.Access
-	(*ReleaseReply)(nil),              // 50: distrifs.ReleaseReply
-	(*Lock)(nil),                      // 51: distrifs.Lock
-	(*SetLockRequest)(nil),            // 52: distrifs.SetLockRequest
-	(*SetLockReply)(nil),              // 53: distrifs.SetLockReply
-	(*TestLockRequest)(nil),           // 54: distrifs.TestLockRequest
-	(*TestLockReply)(nil),             // 55: distrifs.TestLockReply
-	(*GetChunkLocationRequest)(nil),   // 56: distrifs.GetChunkLocationRequest
-	(*ChunkLocations)(nil),            // 57: distrifs.ChunkLocations
-	(*AssignChunkRequest)(nil),        // 58: distrifs.AssignChunkRequest
-	(*CommitRequest)(nil),             // 59: distrifs.CommitRequest
-	(*FallocateRequest)(nil),          // 60: distrifs.FallocateRequest
-	(*ReportChainFailureRequest)(nil), // 61: distrifs.ReportChainFailureRequest
-	(*ReportCorruptRequest)(nil),      // 62: distrifs.ReportCorruptRequest
-	(*ReportCorruptReply)(nil),        // 63: distrifs.ReportCorruptReply
-	(*StatusRequest)(nil),             // 64: distrifs.StatusRequest
-	(*StatusReply)(nil),               // 65: distrifs.StatusReply
-	(*RepairStatus)(nil),              // 66: distrifs.RepairStatus
-	(*NodeStatus)(nil),                // 67: distrifs.NodeStatus
-	(*FsckRequest)(nil),               // 68: distrifs.FsckRequest
-	(*FsckFinding)(nil),               // 69: distrifs.FsckFinding
-	(*FsckSummary)(nil),               // 70: distrifs.FsckSummary
-	(*OperateRequest)(nil),            // 71: distrifs.OperateRequest
-	(*OperateReply)(nil),              // 72: distrifs.OperateReply
-	(*ChunkStatus)(nil),               // 73: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 74: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 75: distrifs.DiskStatus
-	(*CopyRangeRequest)(nil),          // 76: distrifs.CopyRangeRequest
-	(*CopyRangeReply)(nil),            // 77: distrifs.CopyRangeReply
-	(*Caller)(nil),                    // 78: distrifs.Caller
-	(*Attr)(nil),                      // 79: distrifs.Attr
-	(*ChunkLocation)(nil),             // 80: distrifs.ChunkLocation
+	(ChangeBehind_Kind)(0),            // 4: distrifs.ChangeBehind.Kind
+	(*SessionRequest)(nil),            // 5: distrifs.SessionRequest
+	(*Hello)(nil),                     // 6: distrifs.Hello
+	(*OpenCount)(nil),                 // 7: distrifs.OpenCount
+	(*KeepAlive)(nil),                 // 8: distrifs.KeepAlive
+	(*SessionEvent)(nil),              // 9: distrifs.SessionEvent
+	(*Welcome)(nil),                   // 10: distrifs.Welcome
+	(*Alive)(nil),                     // 11: distrifs.Alive
+	(*Expired)(nil),                   // 12: distrifs.Expired
+	(*LockTurn)(nil),                  // 13: distrifs.LockTurn
+	(*Grants)(nil),                    // 14: distrifs.Grants
+	(*Recall)(nil),                    // 15: distrifs.Recall
+	(*Returned)(nil),                  // 16: distrifs.Returned
+	(*AcquireRequest)(nil),            // 17: distrifs.AcquireRequest
+	(*AcquireReply)(nil),              // 18: distrifs.AcquireReply
+	(*ReserveRequest)(nil),            // 19: distrifs.ReserveRequest
+	(*ReserveReply)(nil),              // 20: distrifs.ReserveReply
+	(*ChangesBehind)(nil),             // 21: distrifs.ChangesBehind
+	(*ChangeBehind)(nil),              // 22: distrifs.ChangeBehind
+	(*DurableBehind)(nil),             // 23: distrifs.DurableBehind
+	(*LookupRequest)(nil),             // 24: distrifs.LookupRequest
+	(*GetAttrRequest)(nil),            // 25: distrifs.GetAttrRequest
+	(*AttrReply)(nil),                 // 26: distrifs.AttrReply
+	(*SetAttrRequest)(nil),            // 27: distrifs.SetAttrRequest
+	(*TimeChange)(nil),                // 28: distrifs.TimeChange
+	(*ReadDirRequest)(nil),            // 29: distrifs.ReadDirRequest
+	(*ReadDirReply)(nil),              // 30: distrifs.ReadDirReply
+	(*DirEntry)(nil),                  // 31: distrifs.DirEntry
+	(*ReadLinkRequest)(nil),           // 32: distrifs.ReadLinkRequest
+	(*ReadLinkReply)(nil),             // 33: distrifs.ReadLinkReply
+	(*CreateRequest)(nil),             // 34: distrifs.CreateRequest
+	(*CreateUnnamedRequest)(nil),      // 35: distrifs.CreateUnnamedRequest
+	(*CreateReply)(nil),               // 36: distrifs.CreateReply
+	(*MkdirRequest)(nil),              // 37: distrifs.MkdirRequest
+	(*MknodRequest)(nil),              // 38: distrifs.MknodRequest
+	(*SymlinkRequest)(nil),            // 39: distrifs.SymlinkRequest
+	(*LinkRequest)(nil),               // 40: distrifs.LinkRequest
+	(*UnlinkRequest)(nil),             // 41: distrifs.UnlinkRequest
+	(*UnlinkReply)(nil),               // 42: distrifs.UnlinkReply
+	(*RenameRequest)(nil),             // 43: distrifs.RenameRequest
+	(*RenameReply)(nil),               // 44: distrifs.RenameReply
+	(*GetXattrRequest)(nil),           // 45: distrifs.GetXattrRequest
+	(*GetXattrReply)(nil),             // 46: distrifs.GetXattrReply
+	(*ListXattrReply)(nil),            // 47: distrifs.ListXattrReply
+	(*SetXattrRequest)(nil),           // 48: distrifs.SetXattrRequest
+	(*RemoveXattrRequest)(nil),        // 49: distrifs.RemoveXattrRequest
+	(*StatFSRequest)(nil),             // 50: distrifs.StatFSRequest
+	(*StatFSReply)(nil),               // 51: distrifs.StatFSReply
+	(*OpenRequest)(nil),               // 52: distrifs.OpenRequest
+	(*OpenReply)(nil),                 // 53: distrifs.OpenReply
+	(*ReleaseRequest)(nil),            // 54: distrifs.ReleaseRequest
+	(*Access)(nil),                    // 55: distrifs.Access
+	(*ReleaseReply)(nil),              // 56: distrifs.ReleaseReply
+	(*Lock)(nil),                      // 57: distrifs.Lock
+	(*SetLockRequest)(nil),            // 58: distrifs.SetLockRequest
+	(*SetLockReply)(nil),              // 59: distrifs.SetLockReply
+	(*TestLockRequest)(nil),           // 60: distrifs.TestLockRequest
+	(*TestLockReply)(nil),             // 61: distrifs.TestLockReply
+	(*GetChunkLocationRequest)(nil),   // 62: distrifs.GetChunkLocationRequest
+	(*ChunkLocations)(nil),            // 63: distrifs.ChunkLocations
+	(*AssignChunkRequest)(nil),        // 64: distrifs.AssignChunkRequest
+	(*CommitRequest)(nil),             // 65: distrifs.CommitRequest
+	(*FallocateRequest)(nil),          // 66: distrifs.FallocateRequest
+	(*ReportChainFailureRequest)(nil), // 67: distrifs.ReportChainFailureRequest
+	(*ReportCorruptRequest)(nil),      // 68: distrifs.ReportCorruptRequest
+	(*ReportCorruptReply)(nil),        // 69: distrifs.ReportCorruptReply
+	(*StatusRequest)(nil),             // 70: distrifs.StatusRequest
+	(*StatusReply)(nil),               // 71: distrifs.StatusReply
+	(*RepairStatus)(nil),              // 72: distrifs.RepairStatus
+	(*NodeStatus)(nil),                // 73: distrifs.NodeStatus
+	(*FsckRequest)(nil),               // 74: distrifs.FsckRequest
+	(*FsckFinding)(nil),               // 75: distrifs.FsckFinding
+	(*FsckSummary)(nil),               // 76: distrifs.FsckSummary
+	(*OperateRequest)(nil),            // 77: distrifs.OperateRequest
+	(*OperateReply)(nil),              // 78: distrifs.OperateReply
+	(*ChunkStatus)(nil),               // 79: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 80: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 81: distrifs.DiskStatus
+	(*CopyRangeRequest)(nil),          // 82: distrifs.CopyRangeRequest
+	(*CopyRangeReply)(nil),            // 83: distrifs.CopyRangeReply
+	(*Caller)(nil),                    // 84: distrifs.Caller
+	(*Attr)(nil),                      // 85: distrifs.Attr
+	(*ChunkLocation)(nil),             // 86: distrifs.ChunkLocation
 }
 var file_master_proto_depIdxs = []int32{
-	5,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
-	7,   // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
-	15,  // 2: distrifs.SessionRequest.returned:type_name -> distrifs.Returned
-	6,   // 3: distrifs.Hello.open:type_name -> distrifs.OpenCount
-	51,  // 4: distrifs.Hello.locks:type_name -> distrifs.Lock
-	9,   // 5: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
-	10,  // 6: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
-	11,  // 7: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
-	12,  // 8: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
-	14,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
+	6,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
+	8,   // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
+	16,  // 2: distrifs.SessionRequest.returned:type_name -> distrifs.Returned
+	7,   // 3: distrifs.Hello.open:type_name -> distrifs.OpenCount
+	57,  // 4: distrifs.Hello.locks:type_name -> distrifs.Lock
+	10,  // 5: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
+	11,  // 6: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
+	12,  // 7: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
+	13,  // 8: distrifs.SessionEvent.lock_turn:type_name -> distrifs.LockTurn
+	15,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
 	0,   // 10: distrifs.Recall.keep:type_name -> distrifs.LeaseMode
 	0,   // 11: distrifs.Returned.keep:type_name -> distrifs.LeaseMode
-	78,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
+	84,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
 	0,   // 13: distrifs.AcquireRequest.mode:type_name -> distrifs.LeaseMode
-	79,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
-	13,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
-	78,  // 16: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	78,  // 17: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	79,  // 18: distrifs.AttrReply.attr:type_name -> distrifs.Attr
-	13,  // 19: distrifs.AttrReply.grants:type_name -> distrifs.Grants
-	78,  // 20: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
-	22,  // 21: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
-	22,  // 22: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	78,  // 23: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
-	25,  // 24: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
-	13,  // 25: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
-	79,  // 26: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	78,  // 27: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
-	13,  // 28: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
-	78,  // 29: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	78,  // 30: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	79,  // 31: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	80,  // 32: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
-	13,  // 33: distrifs.CreateReply.grants:type_name -> distrifs.Grants
-	78,  // 34: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	78,  // 35: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	78,  // 36: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	78,  // 37: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	78,  // 38: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	78,  // 39: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	78,  // 40: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	78,  // 41: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	78,  // 42: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	78,  // 43: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	78,  // 44: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	79,  // 45: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	80,  // 46: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
-	13,  // 47: distrifs.OpenReply.grants:type_name -> distrifs.Grants
-	78,  // 48: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
-	6,   // 49: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
-	49,  // 50: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
-	1,   // 51: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	78,  // 52: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
-	51,  // 53: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	79,  // 54: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	78,  // 55: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
-	51,  // 56: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
-	51,  // 57: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	78,  // 58: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	80,  // 59: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	13,  // 60: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
-	78,  // 61: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	78,  // 62: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	22,  // 63: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	78,  // 64: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	78,  // 65: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	78,  // 66: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	67,  // 67: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	73,  // 68: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	74,  // 69: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	66,  // 70: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
-	75,  // 71: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	2,   // 72: distrifs.FsckFinding.kind:type_name -> distrifs.FsckKind
-	70,  // 73: distrifs.FsckFinding.summary:type_name -> distrifs.FsckSummary
-	3,   // 74: distrifs.OperateRequest.move:type_name -> distrifs.Move
-	78,  // 75: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
-	79,  // 76: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
-	79,  // 77: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
-	13,  // 78: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
-	4,   // 79: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	18,  // 80: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	19,  // 81: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	21,  // 82: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	23,  // 83: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	26,  // 84: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	28,  // 85: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	29,  // 86: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	31,  // 87: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	32,  // 88: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	33,  // 89: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	34,  // 90: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	35,  // 91: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	35,  // 92: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	37,  // 93: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	39,  // 94: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	19,  // 95: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	42,  // 96: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	43,  // 97: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	44,  // 98: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	46,  // 99: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	48,  // 100: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	52,  // 101: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	54,  // 102: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	16,  // 103: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
-	56,  // 104: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	58,  // 105: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	59,  // 106: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	60,  // 107: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	61,  // 108: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	62,  // 109: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	64,  // 110: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	71,  // 111: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
-	68,  // 112: distrifs.Master.Fsck:input_type -> distrifs.FsckRequest
-	76,  // 113: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
-	8,   // 114: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	20,  // 115: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	20,  // 116: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	20,  // 117: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	24,  // 118: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	27,  // 119: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	30,  // 120: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	30,  // 121: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	20,  // 122: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	20,  // 123: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	20,  // 124: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	20,  // 125: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	36,  // 126: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	36,  // 127: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	38,  // 128: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	40,  // 129: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	41,  // 130: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	20,  // 131: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	20,  // 132: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	45,  // 133: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	47,  // 134: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	50,  // 135: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	53,  // 136: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	55,  // 137: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	17,  // 138: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
-	57,  // 139: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	57,  // 140: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	20,  // 141: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	20,  // 142: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	80,  // 143: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	63,  // 144: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	65,  // 145: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	72,  // 146: distrifs.Master.Operate:output_type -> distrifs.OperateReply
-	69,  // 147: distrifs.Master.Fsck:output_type -> distrifs.FsckFinding
-	77,  // 148: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
-	114, // [114:149] is the sub-list for method output_type
-	79,  // [79:114] is the sub-list for method input_type
-	79,  // [79:79] is the sub-list for extension type_name
-	79,  // [79:79] is the sub-list for extension extendee
-	0,   // [0:79] is the sub-list for field type_name
+	85,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
+	14,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
+	84,  // 16: distrifs.ReserveRequest.caller:type_name -> distrifs.Caller
+	86,  // 17: distrifs.ReserveReply.chunks:type_name -> distrifs.ChunkLocation
+	14,  // 18: distrifs.ReserveReply.grants:type_name -> distrifs.Grants
+	22,  // 19: distrifs.ChangesBehind.changes:type_name -> distrifs.ChangeBehind
+	4,   // 20: distrifs.ChangeBehind.kind:type_name -> distrifs.ChangeBehind.Kind
+	28,  // 21: distrifs.ChangeBehind.atime:type_name -> distrifs.TimeChange
+	28,  // 22: distrifs.ChangeBehind.mtime:type_name -> distrifs.TimeChange
+	84,  // 23: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	84,  // 24: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	85,  // 25: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	14,  // 26: distrifs.AttrReply.grants:type_name -> distrifs.Grants
+	84,  // 27: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	28,  // 28: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
+	28,  // 29: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
+	84,  // 30: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	31,  // 31: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
+	14,  // 32: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
+	85,  // 33: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	84,  // 34: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	14,  // 35: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
+	84,  // 36: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	84,  // 37: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	85,  // 38: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	86,  // 39: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	14,  // 40: distrifs.CreateReply.grants:type_name -> distrifs.Grants
+	84,  // 41: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	84,  // 42: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	84,  // 43: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	84,  // 44: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	84,  // 45: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	84,  // 46: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	84,  // 47: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	84,  // 48: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	84,  // 49: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	84,  // 50: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	84,  // 51: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	85,  // 52: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	86,  // 53: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	14,  // 54: distrifs.OpenReply.grants:type_name -> distrifs.Grants
+	84,  // 55: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	7,   // 56: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
+	55,  // 57: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
+	1,   // 58: distrifs.Lock.mode:type_name -> distrifs.LockMode
+	84,  // 59: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	57,  // 60: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
+	85,  // 61: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	84,  // 62: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	57,  // 63: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	57,  // 64: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	84,  // 65: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	86,  // 66: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	14,  // 67: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
+	84,  // 68: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	84,  // 69: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	28,  // 70: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	84,  // 71: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	84,  // 72: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	84,  // 73: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	73,  // 74: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	79,  // 75: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	80,  // 76: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	72,  // 77: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
+	81,  // 78: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	2,   // 79: distrifs.FsckFinding.kind:type_name -> distrifs.FsckKind
+	76,  // 80: distrifs.FsckFinding.summary:type_name -> distrifs.FsckSummary
+	3,   // 81: distrifs.OperateRequest.move:type_name -> distrifs.Move
+	84,  // 82: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
+	85,  // 83: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
+	85,  // 84: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
+	14,  // 85: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
+	5,   // 86: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	24,  // 87: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	25,  // 88: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	27,  // 89: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	29,  // 90: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	32,  // 91: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	34,  // 92: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	35,  // 93: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	37,  // 94: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	38,  // 95: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	39,  // 96: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	40,  // 97: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	41,  // 98: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	41,  // 99: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	43,  // 100: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	45,  // 101: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	25,  // 102: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	48,  // 103: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	49,  // 104: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	50,  // 105: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	52,  // 106: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	54,  // 107: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	58,  // 108: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	60,  // 109: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	17,  // 110: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
+	19,  // 111: distrifs.Master.Reserve:input_type -> distrifs.ReserveRequest
+	21,  // 112: distrifs.Master.ChangeBehind:input_type -> distrifs.ChangesBehind
+	62,  // 113: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	64,  // 114: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	65,  // 115: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	66,  // 116: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	67,  // 117: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	68,  // 118: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	70,  // 119: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	77,  // 120: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
+	74,  // 121: distrifs.Master.Fsck:input_type -> distrifs.FsckRequest
+	82,  // 122: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
+	9,   // 123: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	26,  // 124: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	26,  // 125: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	26,  // 126: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	30,  // 127: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	33,  // 128: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	36,  // 129: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	36,  // 130: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	26,  // 131: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	26,  // 132: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	26,  // 133: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	26,  // 134: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	42,  // 135: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	42,  // 136: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	44,  // 137: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	46,  // 138: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	47,  // 139: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	26,  // 140: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	26,  // 141: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	51,  // 142: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	53,  // 143: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	56,  // 144: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	59,  // 145: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	61,  // 146: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	18,  // 147: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
+	20,  // 148: distrifs.Master.Reserve:output_type -> distrifs.ReserveReply
+	23,  // 149: distrifs.Master.ChangeBehind:output_type -> distrifs.DurableBehind
+	63,  // 150: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	63,  // 151: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	26,  // 152: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	26,  // 153: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	86,  // 154: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	69,  // 155: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	71,  // 156: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	78,  // 157: distrifs.Master.Operate:output_type -> distrifs.OperateReply
+	75,  // 158: distrifs.Master.Fsck:output_type -> distrifs.FsckFinding
+	83,  // 159: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
+	123, // [123:160] is the sub-list for method output_type
+	86,  // [86:123] is the sub-list for method input_type
+	86,  // [86:86] is the sub-list for extension type_name
+	86,  // [86:86] is the sub-list for extension extendee
+	0,   // [0:86] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -6401,14 +7063,14 @@ func file_master_proto_init() {
 		(*SessionEvent_LockTurn)(nil),
 		(*SessionEvent_Recall)(nil),
 	}
-	file_master_proto_msgTypes[17].OneofWrappers = []any{}
+	file_master_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   74,
+			NumEnums:      5,
+			NumMessages:   79,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -46,6 +46,8 @@ const (
 	Master_SetLock_FullMethodName            = "/distrifs.Master/SetLock"
 	Master_TestLock_FullMethodName           = "/distrifs.Master/TestLock"
 	Master_Acquire_FullMethodName            = "/distrifs.Master/Acquire"
+	Master_Reserve_FullMethodName            = "/distrifs.Master/Reserve"
+	Master_ChangeBehind_FullMethodName       = "/distrifs.Master/ChangeBehind"
 	Master_GetChunkLocation_FullMethodName   = "/distrifs.Master/GetChunkLocation"
 	Master_AssignChunk_FullMethodName        = "/distrifs.Master/AssignChunk"
 	Master_Commit_FullMethodName             = "/distrifs.Master/Commit"
@@ -97,6 +99,10 @@ type MasterClient interface {
 	TestLock(ctx context.Context, in *TestLockRequest, opts ...grpc.CallOption) (*TestLockReply, error)
 	// Leases on inodes: the right to cache. Most are granted with other answers.
 	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireReply, error)
+	// Names behind: what a session changes under exclusive leases it answers itself, with
+	// inodes that it has reserved, and sends here, in order, without waiting.
+	Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveReply, error)
+	ChangeBehind(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ChangesBehind, DurableBehind], error)
 	// Chunks.
 	GetChunkLocation(ctx context.Context, in *GetChunkLocationRequest, opts ...grpc.CallOption) (*ChunkLocations, error)
 	AssignChunk(ctx context.Context, in *AssignChunkRequest, opts ...grpc.CallOption) (*ChunkLocations, error)
@@ -373,6 +379,29 @@ func (c *masterClient) Acquire(ctx context.Context, in *AcquireRequest, opts ...
 	return out, nil
 }
 
+func (c *masterClient) Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReserveReply)
+	err := c.cc.Invoke(ctx, Master_Reserve_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *masterClient) ChangeBehind(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ChangesBehind, DurableBehind], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Master_ServiceDesc.Streams[1], Master_ChangeBehind_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ChangesBehind, DurableBehind]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Master_ChangeBehindClient = grpc.BidiStreamingClient[ChangesBehind, DurableBehind]
+
 func (c *masterClient) GetChunkLocation(ctx context.Context, in *GetChunkLocationRequest, opts ...grpc.CallOption) (*ChunkLocations, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ChunkLocations)
@@ -455,7 +484,7 @@ func (c *masterClient) Operate(ctx context.Context, in *OperateRequest, opts ...
 
 func (c *masterClient) Fsck(ctx context.Context, in *FsckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FsckFinding], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Master_ServiceDesc.Streams[1], Master_Fsck_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Master_ServiceDesc.Streams[2], Master_Fsck_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -521,6 +550,10 @@ type MasterServer interface {
 	TestLock(context.Context, *TestLockRequest) (*TestLockReply, error)
 	// Leases on inodes: the right to cache. Most are granted with other answers.
 	Acquire(context.Context, *AcquireRequest) (*AcquireReply, error)
+	// Names behind: what a session changes under exclusive leases it answers itself, with
+	// inodes that it has reserved, and sends here, in order, without waiting.
+	Reserve(context.Context, *ReserveRequest) (*ReserveReply, error)
+	ChangeBehind(grpc.BidiStreamingServer[ChangesBehind, DurableBehind]) error
 	// Chunks.
 	GetChunkLocation(context.Context, *GetChunkLocationRequest) (*ChunkLocations, error)
 	AssignChunk(context.Context, *AssignChunkRequest) (*ChunkLocations, error)
@@ -618,6 +651,12 @@ func (UnimplementedMasterServer) TestLock(context.Context, *TestLockRequest) (*T
 }
 func (UnimplementedMasterServer) Acquire(context.Context, *AcquireRequest) (*AcquireReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Acquire not implemented")
+}
+func (UnimplementedMasterServer) Reserve(context.Context, *ReserveRequest) (*ReserveReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reserve not implemented")
+}
+func (UnimplementedMasterServer) ChangeBehind(grpc.BidiStreamingServer[ChangesBehind, DurableBehind]) error {
+	return status.Error(codes.Unimplemented, "method ChangeBehind not implemented")
 }
 func (UnimplementedMasterServer) GetChunkLocation(context.Context, *GetChunkLocationRequest) (*ChunkLocations, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetChunkLocation not implemented")
@@ -1109,6 +1148,31 @@ func _Master_Acquire_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Master_Reserve_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReserveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).Reserve(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_Reserve_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).Reserve(ctx, req.(*ReserveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Master_ChangeBehind_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(MasterServer).ChangeBehind(&grpc.GenericServerStream[ChangesBehind, DurableBehind]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Master_ChangeBehindServer = grpc.BidiStreamingServer[ChangesBehind, DurableBehind]
+
 func _Master_GetChunkLocation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetChunkLocationRequest)
 	if err := dec(in); err != nil {
@@ -1386,6 +1450,10 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Master_Acquire_Handler,
 		},
 		{
+			MethodName: "Reserve",
+			Handler:    _Master_Reserve_Handler,
+		},
+		{
 			MethodName: "GetChunkLocation",
 			Handler:    _Master_GetChunkLocation_Handler,
 		},
@@ -1426,6 +1494,12 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Session",
 			Handler:       _Master_Session_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "ChangeBehind",
+			Handler:       _Master_ChangeBehind_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},
