@@ -53,6 +53,9 @@ type Options struct {
 	// NoLeases gives the old consistency: an open sees what was closed before it,
 	// attributes and names may be 1 s old.
 	NoLeases bool
+	// NamesBehind answers changes of names before they are durable, where leases allow it:
+	// close of the file or SyncDir says that they are.
+	NamesBehind bool
 	// PermissionsChecked says that who calls has made sure that Cred may search the
 	// directories it looks into, as the kernel does for a mount.
 	PermissionsChecked bool
@@ -86,6 +89,7 @@ type Client struct {
 	hedges    *hedges
 	accesses  *accesses
 	leases    *leases
+	behind    *behind
 	cluster   proto.ClusterID
 	chunkSize int64 // bytes
 	root      proto.InodeID
@@ -202,6 +206,11 @@ func newClient(opts Options, conn *grpc.ClientConn) *Client {
 	c.sessions.onReplace = func() { c.workers.Go(c.reopen) }
 	c.sessions.leases = c.leases
 	c.leases.send = c.sessions.sendReturned
+	c.behind = newBehind(c)
+	c.leases.expires = c.loseSession
+	if opts.NamesBehind {
+		c.leases.reserve = func(r *pb.ReserveRequest) { c.workers.Go(func() { c.reserve(r) }) }
+	}
 	c.leases.carryOut = func(h *lease) { c.workers.Go(func() { c.carryOut(h) }) }
 	return c
 }
@@ -251,7 +260,7 @@ func (c *Client) Close() error {
 	if c.closed.Swap(true) {
 		return proto.E(proto.BadHandle, "close client", "", "it is closed already")
 	}
-	failed := c.closeFiles()
+	failed := cmp.Or(c.closeFiles(), c.syncNames(context.Background()))
 	c.releaseLast()
 	close(c.sessions.bye)
 	select {

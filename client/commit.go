@@ -54,7 +54,7 @@ func (c *Client) Sync(ctx context.Context) error {
 		failed = cmp.Or(failed, i.syncAll(ctx))
 		c.giveBack(i)
 	}
-	return failed
+	return cmp.Or(failed, c.syncNames(ctx))
 }
 
 // syncAll is flush with sync; it returns failures of writing, too.
@@ -231,6 +231,16 @@ func (i *inode) commit(ctx context.Context) error {
 		p, ok := i.propose()
 		i.mu.Unlock()
 		if !ok {
+			return nil
+		}
+		if attr, at, done := i.commitHere(&p); done {
+			i.c.behind.push()
+			i.mu.Lock()
+			i.committed(p, nil)
+			i.mu.Unlock()
+			i.c.changedHere(attr, at)
+			i.c.leases.outdated(i.id)
+			i.settle()
 			return nil
 		}
 		own := i.c.leases.changing(i.id)

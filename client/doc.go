@@ -15,6 +15,9 @@
 //   - location: where a chunk is, and at which version.
 //   - lease: what makes right what is cached of an inode; see leases.go.
 //   - recall: the master wants a lease back; see recall.go.
+//   - behind: changes of names that were answered here and are not durable; see behind.go.
+//   - here: what is answered here, without the master; see localnames.go.
+//   - pool: inodes reserved at the master, which new names get; see pool.go.
 //   - pin: a writer's use of a lease, which a recall waits for.
 //   - shared: a chunk that other files hold, too. It is read like any other, and never
 //     written to: who writes asks for a clone of it; see share.go.
@@ -41,6 +44,9 @@
 //   - Under leases, nothing is unwritten but under an exclusive lease, nothing is
 //     answered without asking but under a valid one, and a recall is answered when
 //     everything above has been told to forget and nothing is unwritten any more.
+//   - What is changed here is what the master will make of it, to the last attribute; it is
+//     sent in the order in which it was cached. Nothing asks the master before all of it
+//     is carried out there, and no recall is answered before.
 //   - Read-ahead and unwritten data never exceed ReadBuffer and WriteBuffer.
 //   - A pooled buffer belongs to one run or one piece, which releases it (L12).
 //
@@ -59,7 +65,7 @@
 //	inode.mu          all state of one inode; never held while waiting for a
 //	                  server (inode.wait lets it go)
 //	sessions.mu before leases.mu, heldLocks.mu, locations.mu, health.mu, hedges.mu, race.mu, readAhead.mu,
-//	accesses.mu: leaves
+//	accesses.mu: leaves, but for behind.mu, which is below leases.mu
 //
 // # What may block
 //

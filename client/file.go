@@ -107,6 +107,9 @@ func (c *Client) openFailed(err error) {
 // CreateInode makes a regular file and opens it, or opens the file of that name
 // unless flags have O_EXCL. Mode holds permission bits.
 func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeID, name string, mode, flags uint32) (*File, error) {
+	if f := c.createHere(ctx, cred, parent, name, mode, flags); f != nil {
+		return f, nil
+	}
 	ticket := c.sessions.ticket()
 	own := c.leases.changing(append(c.leases.known(parent, name), parent)...)
 	reply, on, err := c.sendCreate(ctx, cred, parent, name, mode, flags)
@@ -130,6 +133,7 @@ func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeI
 	f := i.attach(cred, flags, attr, same && !truncate)
 	if reply.Created {
 		i.begins()
+		c.wantDir(ctx, parent)
 	}
 	if reply.Created && reply.Chunk.GetChunk() != 0 {
 		c.locations.put(i.id, 0, locationOf(reply.Chunk))
@@ -308,6 +312,9 @@ func (f *File) Sync(ctx context.Context) error { return f.finish(ctx, true) }
 
 func (f *File) finish(ctx context.Context, sync bool) error {
 	interrupt := f.ino.flush(ctx, sync)
+	if interrupt == nil {
+		interrupt = f.ino.arrive(ctx, sync)
+	}
 	f.ino.mu.Lock()
 	defer f.ino.mu.Unlock()
 	if err := f.takeError(); err != nil {

@@ -69,6 +69,8 @@ type inode struct {
 	ahead      uint32             // chunks to assign ahead when a writer goes on there
 	delayed    bool               // a timer runs that will seal what gathers
 
+	behind mark // the last change of the file that was answered here and may not have arrived
+
 	unsure   bool      // a copy that shares chunks may still be under way; the writing token
 	unshared time.Time // when chunks could not be shared last; the writing token
 

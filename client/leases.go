@@ -70,6 +70,10 @@ type leases struct {
 	limit      int             // maxLeases
 	carryOut   func(*lease)    // gives a lease back that has a recall, in another goroutine
 	acquiring  map[proto.InodeID]*acquisition
+	pool       pool
+	reserve    func(*pb.ReserveRequest) // has the pool filled; nil: nothing is answered behind
+	expires    func()                   // the session has ended
+	contested  contested
 
 	caches   Caches
 	untold   []proto.InodeID // whose attributes the kernel is to forget
@@ -89,6 +93,8 @@ type lease struct {
 
 	recall *recall // under way; nil: none
 	pins   int     // writers under way
+	busy   int     // changes by this client under way at the master
+	tries  int     // changes of a directory's names at the master since it was not exclusive
 
 	attr    Attr
 	hasAttr bool
@@ -192,10 +198,8 @@ func (l *leases) grant(began uint64, ino proto.InodeID, mode pb.LeaseMode, g *pb
 }
 
 // distrust gives up what is cached of inodes, and caches nothing of them for a while:
-// whether a change of theirs will be carried out is not known.
+// whether a change of theirs will be carried out is not known. l.mu is held.
 func (l *leases) distrust(inodes ...proto.InodeID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for _, ino := range inodes {
 		l.distrusted.add(ino)
 		if h := l.held[ino]; h != nil {

@@ -136,6 +136,13 @@ func (c *Client) sendSetAttr(ctx context.Context, cred Cred, ino proto.InodeID, 
 			return Attr{}, err
 		}
 	}
+	if attr, at, done := c.setAttrHere(cred, ino, set); done {
+		c.behind.push()
+		if set.Mtime != nil {
+			c.forgetMtime(ino)
+		}
+		return c.changedHere(attr, at), nil
+	}
 	own := c.leases.changingModes(ino)
 	reply, _, err := change(ctx, c, cred, "setattr", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.SetAttr(ctx, &pb.SetAttrRequest{
@@ -203,6 +210,9 @@ func (c *Client) ReadLink(ctx context.Context, ino proto.InodeID) (string, error
 
 // Mkdir makes a directory.
 func (c *Client) Mkdir(ctx context.Context, cred Cred, parent proto.InodeID, name string, mode uint32) (Attr, error) {
+	if attr, done := c.makeNodeHere(ctx, cred, parent, name, node{mode: unix.S_IFDIR | mode&0o7777}); done {
+		return attr, nil
+	}
 	return c.makeName(ctx, cred, "mkdir", parent, name, func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.Mkdir(ctx, &pb.MkdirRequest{Caller: who, Parent: uint64(parent), Name: []byte(name), Mode: mode})
 	})
@@ -210,6 +220,9 @@ func (c *Client) Mkdir(ctx context.Context, cred Cred, parent proto.InodeID, nam
 
 // Mknod makes a regular file, FIFO, socket or device: mode has the type bits.
 func (c *Client) Mknod(ctx context.Context, cred Cred, parent proto.InodeID, name string, mode, rdev uint32) (Attr, error) {
+	if attr, done := c.makeNodeHere(ctx, cred, parent, name, node{mode: mode & (unix.S_IFMT | 0o7777), rdev: rdev}); done {
+		return attr, nil
+	}
 	return c.makeName(ctx, cred, "mknod", parent, name, func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.Mknod(ctx, &pb.MknodRequest{Caller: who, Parent: uint64(parent), Name: []byte(name), Mode: mode, Rdev: rdev})
 	})
@@ -217,6 +230,9 @@ func (c *Client) Mknod(ctx context.Context, cred Cred, parent proto.InodeID, nam
 
 // Symlink makes a symlink that holds target.
 func (c *Client) Symlink(ctx context.Context, cred Cred, parent proto.InodeID, name, target string) (Attr, error) {
+	if attr, done := c.makeNodeHere(ctx, cred, parent, name, node{mode: unix.S_IFLNK | 0o777, target: target}); done {
+		return attr, nil
+	}
 	return c.makeName(ctx, cred, "symlink", parent, name, func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.Symlink(ctx, &pb.SymlinkRequest{Caller: who, Parent: uint64(parent), Name: []byte(name), Target: []byte(target)})
 	})
@@ -234,7 +250,11 @@ func (c *Client) Link(ctx context.Context, cred Cred, ino, parent proto.InodeID,
 func (c *Client) makeName(ctx context.Context, cred Cred, op string, parent proto.InodeID, name string, fn func(context.Context, *pb.Caller) (*pb.AttrReply, error)) (Attr, error) {
 	own := c.leases.changing(parent)
 	reply, _, err := change(ctx, c, cred, op, inDir(parent, name), fn)
-	return c.madeName(own, parent, name, reply, err)
+	attr, err := c.madeName(own, parent, name, reply, err)
+	if err == nil {
+		c.wantDir(ctx, parent)
+	}
+	return attr, err
 }
 
 // madeName takes in the answer to a call that made a name.
@@ -266,6 +286,9 @@ func (c *Client) Rmdir(ctx context.Context, cred Cred, parent proto.InodeID, nam
 }
 
 func (c *Client) removeName(ctx context.Context, cred Cred, op string, parent proto.InodeID, name string, fn func(context.Context, *pb.UnlinkRequest) (*pb.UnlinkReply, error)) error {
+	if c.tryHere(ctx, parent, func() bool { return c.removeHere(cred, parent, name, op == "rmdir") }) {
+		return nil
+	}
 	own := c.leases.changing(append(c.leases.known(parent, name), parent)...)
 	defer c.leases.leave(placeOf{parent, name})()
 	reply, _, err := change(ctx, c, cred, op, inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.UnlinkReply, error) {
@@ -277,6 +300,7 @@ func (c *Client) removeName(ctx context.Context, cred Cred, op string, parent pr
 	}
 	own.name(nil, parent, name, 0, reply.ParentChange)
 	own.forget(proto.InodeID(reply.Inode))
+	c.wantDir(ctx, parent)
 	return nil
 }
 
@@ -287,6 +311,9 @@ func (c *Client) Rename(ctx context.Context, cred Cred, parent proto.InodeID, na
 	noReplace, exchange := flags&unix.RENAME_NOREPLACE != 0, flags&unix.RENAME_EXCHANGE != 0
 	if flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 || noReplace && exchange {
 		return proto.E(proto.Invalid, "rename", subject, "these flags are not supported")
+	}
+	if !exchange && c.tryHere(ctx, parent, func() bool { return c.renameHere(cred, parent, name, newParent, newName, noReplace) }) {
+		return nil
 	}
 	sole := c.leases.soleName(parent, name)
 	own := c.leases.changing(append(append(c.leases.known(parent, name), c.leases.known(newParent, newName)...), parent, newParent)...)
@@ -314,6 +341,10 @@ func (c *Client) Rename(ctx context.Context, cred Cred, parent proto.InodeID, na
 	}
 	own.forget(moved)
 	own.forget(replaced)
+	c.wantDir(ctx, parent)
+	if newParent != parent {
+		c.wantDir(ctx, newParent)
+	}
 	return nil
 }
 

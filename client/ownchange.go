@@ -28,7 +28,11 @@ func (l *leases) changing(inodes ...proto.InodeID) *ownChange {
 	defer l.mu.Unlock()
 	o := &ownChange{l: l, inodes: inodes, began: l.clock}
 	for _, ino := range inodes {
-		o.leases = append(o.leases, l.held[ino])
+		h := l.held[ino]
+		if h != nil {
+			h.busy++
+		}
+		o.leases = append(o.leases, h)
 	}
 	return o
 }
@@ -36,13 +40,18 @@ func (l *leases) changing(inodes ...proto.InodeID) *ownChange {
 // ended is called with the outcome. What is known of the inodes by earlier answers is
 // forgotten; where the outcome is not known, nothing is cached for a while.
 func (o *ownChange) ended(g *pb.Grants, err error) {
-	if err != nil && transient(proto.KindOf(err)) {
-		o.l.distrust(o.inodes...)
-		return
-	}
 	l := o.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, h := range o.leases {
+		if h != nil {
+			h.busy--
+		}
+	}
+	if err != nil && transient(proto.KindOf(err)) {
+		l.distrust(o.inodes...)
+		return
+	}
 	if g != nil {
 		l.admitLocked(o.began, g)
 	}

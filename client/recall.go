@@ -47,11 +47,15 @@ func (l *leases) recalled(r *pb.Recall) {
 		h := l.held[ino]
 		switch {
 		case h == nil || h.mode <= r.Keep && h.recall == nil:
+			l.pool.drop(ino)
 			at = append(at, ino)
 		case h.recall != nil: // asked for once more, or for more
 			h.recall.number = r.Number
 			h.recall.keep = min(h.recall.keep, r.Keep)
 		default:
+			if h.writes() {
+				l.contested.add(ino)
+			}
 			h.recall = &recall{number: r.Number, keep: r.Keep}
 			l.carryOut(h)
 		}
@@ -85,6 +89,7 @@ func (c *Client) carryOut(h *lease) {
 			h.recall.sealed = true
 			l.mu.Unlock()
 			c.writeBack(h.ino)
+			c.behind.settleAlways()
 			l.mu.Lock()
 		}
 		if h.recall.keep == keep || c.background.Err() != nil {

@@ -56,6 +56,7 @@ func (c *Client) releaseClosed() {
 	for {
 		select {
 		case <-c.sessions.releases:
+			_ = wait(c.background, releaseDelay) // more may come
 		case <-lazy.C:
 		case <-c.background.Done():
 			return

@@ -23,6 +23,7 @@ const (
 	reconnectMax = time.Second
 	goodbyeWait  = time.Second // for the master to confirm a goodbye
 	releaseBatch = 1024        // inodes in one Release
+	releaseDelay = 20 * time.Millisecond
 )
 
 // session is one session; it never changes but for its slots.
@@ -420,6 +421,24 @@ func (s *sessions) opened(on *session, ino proto.InodeID, ticket uint64) {
 	if s.hellos != ticket {
 		s.again()
 	}
+}
+
+// reserved counts what was reserved in a session as open, if it is the current one.
+func (s *sessions) reserved(on *session, reply *pb.ReserveReply, ticket uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != on {
+		return false
+	}
+	for _, inodes := range [][]uint64{reply.Files, reply.Others} {
+		for _, ino := range inodes {
+			s.opens[proto.InodeID(ino)] = 1
+		}
+	}
+	if s.hellos != ticket {
+		s.again()
+	}
+	return true
 }
 
 // close notes that no file of the inode is open any more: all opens counted so

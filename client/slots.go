@@ -157,6 +157,9 @@ func ask[R any](ctx context.Context, c *Client, cred Cred, op, subject string, f
 	defer p.cancel()
 	var none R
 	var last error
+	if err := c.behind.settle(p.ctx); err != nil {
+		return none, p.spent(op, subject, err)
+	}
 	for {
 		s, err := c.sessions.get(p.ctx)
 		if err != nil {
@@ -190,6 +193,9 @@ func change[R any](ctx context.Context, c *Client, cred Cred, op, subject string
 	p := c.newPatience(ctx)
 	defer p.cancel()
 	var none R
+	if err := c.behind.settle(p.ctx); err != nil {
+		return none, nil, p.spent(op, subject, err)
+	}
 	s, sl, err := c.sessions.takeSlot(p.ctx)
 	if err != nil {
 		return none, nil, p.spent(op, subject, err)

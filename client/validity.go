@@ -42,6 +42,7 @@ func (l *leases) suspend() (exclusive []uint64) {
 			l.untell(h)
 		}
 	}
+	l.pool.each(func(ino proto.InodeID) { exclusive = append(exclusive, uint64(ino)) })
 	return exclusive
 }
 
@@ -101,6 +102,9 @@ func (l *leases) welcomed(w *pb.Welcome, sent time.Time, resumed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.duration = time.Duration(w.LeaseMs) * time.Millisecond
+	if !resumed {
+		l.pool = pool{asking: l.pool.asking}
+	}
 	if w.Epoch != l.epoch || !resumed {
 		for ino, h := range l.held {
 			if resumed && h.mode == pb.LeaseMode_LEASE_EXCLUSIVE && l.claimed[ino] {
@@ -135,6 +139,10 @@ func (l *leases) expired() {
 	}
 	l.until = time.Time{}
 	l.returned = nil
+	l.pool = pool{asking: l.pool.asking}
+	if l.expires != nil {
+		l.expires()
+	}
 	l.startAnew()
 	l.changed.Broadcast()
 }

@@ -35,6 +35,7 @@ type backend interface {
 	SetXattr(ctx context.Context, cred client.Cred, ino proto.InodeID, name string, value []byte, flags uint32) error
 	RemoveXattr(ctx context.Context, cred client.Cred, ino proto.InodeID, name string) error
 	Sync(ctx context.Context) error // what is unwritten in all files
+	SyncDir(ctx context.Context, dir proto.InodeID) error
 	SetAtime(mode client.Atime)
 	StatFS(ctx context.Context) (client.FSStat, error)
 

@@ -42,16 +42,16 @@ func (s *fileSystem) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.
 // ReleaseDir implements fuse.RawFileSystem.
 func (s *fileSystem) ReleaseDir(in *fuse.ReleaseIn) { s.dirs.remove(in.Fh) }
 
-// FsyncDir implements fuse.RawFileSystem: each name was durable before the call
-// that made it returned (G2). The kernel does not tell a filesystem of a umount
-// before it is done; so the root stands for all: fsync of it saves what is unwritten
-// in any file, and umount.distrifs asks for that.
+// FsyncDir implements fuse.RawFileSystem: what was done to its names is durable then (G2).
+// The kernel does not tell a filesystem of a umount before it is done; so the root stands
+// for all: fsync of it saves what is unwritten in any file, too, and umount.distrifs asks
+// for that.
 func (s *fileSystem) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	if in.NodeId != fuse.FUSE_ROOT_ID {
-		return fuse.OK
-	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
+	if in.NodeId != fuse.FUSE_ROOT_ID {
+		return status(s.backend.SyncDir(ctx, s.inode(in.NodeId)))
+	}
 	return status(s.backend.Sync(ctx))
 }
 

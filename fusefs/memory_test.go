@@ -70,6 +70,8 @@ func (m *memory) KeepsPages(proto.InodeID) bool { return true }
 
 func (m *memory) SetCaches(client.Caches) {}
 
+func (m *memory) SyncDir(context.Context, proto.InodeID) error { return nil }
+
 func (m *memory) SetAtime(client.Atime) {}
 
 func (m *memory) Sync(ctx context.Context) error {

@@ -21,6 +21,7 @@ type Options struct {
 	AllowOther  bool // open to all users, when not mounted by root
 	LocalLocks  bool // locks are valid within this mount alone: faster, and other mounts see none
 	NoLeases    bool // caches are kept for 1 s, data from close to open; for who dials, Mount does not look at it
+	DirSync     bool // names are durable when the call that changes them returns; likewise
 	Debug       bool // log each request, at level debug
 
 	// Description is what the extended attribute DescriptionXattr of the mount's
@@ -88,6 +89,7 @@ var wordOptions = map[string]func(*Options){
 	"allow_other":         func(o *Options) { o.AllowOther = true },
 	"local_locks":         func(o *Options) { o.LocalLocks = true },
 	"no-leases":           func(o *Options) { o.NoLeases = true },
+	"dirsync":             func(o *Options) { o.DirSync = true },
 	"default_permissions": func(o *Options) {}, // is always so
 	"debug":               func(o *Options) { o.Debug = true },
 	// What mount(8) lets users mount is not trusted.

@@ -37,10 +37,11 @@ End the mount by umount MOUNTPOINT (fusermount3 -u MOUNTPOINT), SIGTERM or
 SIGINT: what was written is then saved first.
 
 Options for -o: ro, rw, noexec, exec, nosuid, suid, nodev, dev, relatime (which is
-usual), noatime, strictatime, allow_other, default_permissions, local_locks, no-leases,
+usual), noatime, strictatime, allow_other, default_permissions, local_locks, no-leases, dirsync,
 fsname=NAME, subtype=NAME, debug, soft, hard, and the flags below as NAME=VALUE, for example
 io-timeout=5m. Those for mount(8) alone (_netdev, nofail, x-...) are ignored, any
-other is refused. With local_locks, locks of files are valid within this mount alone. Permissions are always checked. A mount made by root is open to
+other is refused. With local_locks, locks of files are valid within this mount alone.
+With dirsync, names are durable when the call that changes them returns. Permissions are always checked. A mount made by root is open to
 all users and honours set-id bits and device files unless they are refused; one of
 another user does not, and needs user_allow_other in /etc/fuse.conf to be open.
 
@@ -129,6 +130,7 @@ func (s *settings) dial(ctx context.Context, p plan, log *slog.Logger) (*client.
 		WriteBuffer: int64(*s.writeBuffer),
 		KeepSetIDs:  true, // the kernel says which writes take them away
 		NoLeases:    p.options.NoLeases,
+		NamesBehind: !p.options.DirSync,
 		Logger:      log,
 
 		PermissionsChecked: true, // by the kernel

@@ -100,6 +100,9 @@ func (s *settings) describe(source string, opts *fusefs.Options) string {
 	if opts.NoLeases {
 		list = append(list, "no-leases")
 	}
+	if opts.DirSync {
+		list = append(list, "dirsync")
+	}
 	s.mountOptions(func(f *pflag.Flag) {
 		value := f.Value.String()
 		switch {

@@ -1,0 +1,293 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// Changes behind. What this client changes under exclusive leases it answers itself
+// (localnames.go) and sends to the master at once, in order, many to a message, without
+// waiting. The master answers when it has received them, and when they are durable; they
+// are kept until then, and sent again to a master that was started anew.
+//
+// Whatever asks the master waits until all that was changed before is carried out there:
+// so its answers never lack it.
+
+const (
+	maxBehind     = 1 << 13 // changes that are not durable; then calls wait for the master again
+	behindMessage = 512     // changes of one message
+)
+
+// behind are the changes that are not durable yet.
+type behind struct {
+	c    *Client
+	open func(context.Context) (behindStream, error)
+
+	mu       sync.Mutex // protects below; a leaf
+	changed  *sync.Cond
+	pending  []*pb.ChangeBehind // in order; the first has the sequence durable+1
+	durable  uint64             // changes up to this sequence are in the log
+	received uint64             // and up to this the master has them
+	sent     uint64             // and these are on the present stream
+	round    uint64             // raised when what is pending was lost
+	running  bool               // run works on it
+	stream   behindStream       // that is open; nil: none
+	sending  bool               // somebody sends on it
+
+	lost map[proto.InodeID]error // directories, whose next sync reports it
+}
+
+// behindStream is what behind needs of a stream to the master.
+type behindStream interface {
+	Send(*pb.ChangesBehind) error
+	Recv() (*pb.DurableBehind, error)
+	CloseSend() error
+}
+
+// mark is a place in the succession of changes.
+type mark struct{ round, sequence uint64 }
+
+func newBehind(c *Client) *behind {
+	b := &behind{c: c}
+	b.changed = sync.NewCond(&b.mu)
+	b.open = func(ctx context.Context) (behindStream, error) { return c.master.ChangeBehind(ctx) }
+	return b
+}
+
+// hasRoom tells whether one more may be added.
+func (b *behind) hasRoom() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.pending) < maxBehind
+}
+
+// add appends a change; leases.mu is held, so that the order is that in which what is
+// cached was changed.
+func (b *behind) add(change *pb.ChangeBehind) mark {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pending = append(b.pending, change)
+	if !b.running {
+		b.running = true
+		b.c.workers.Go(b.run)
+	}
+	return mark{b.round, b.durable + uint64(len(b.pending))}
+}
+
+// push sends what is pending, unless somebody does it already. leases.mu is not held.
+func (b *behind) push() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stream == nil || b.sending {
+		return
+	}
+	b.sending = true
+	for stream := b.stream; stream == b.stream; {
+		message := b.next()
+		if message == nil {
+			break
+		}
+		b.mu.Unlock()
+		err := stream.Send(message)
+		b.mu.Lock()
+		if err != nil { // receive has the reason
+			break
+		}
+	}
+	b.sending = false
+	b.changed.Broadcast()
+}
+
+// last is the last change.
+func (b *behind) last() mark {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return mark{b.round, b.durable + uint64(len(b.pending))}
+}
+
+// settle waits until all changes so far are durable, or lost.
+func (b *behind) settle(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.pending) == 0 {
+		return nil
+	}
+	return b.await(ctx, mark{b.round, b.durable + uint64(len(b.pending))}, &b.durable)
+}
+
+// settleAlways waits for that as long as the client lives.
+func (b *behind) settleAlways() {
+	_ = b.settle(b.c.background)
+}
+
+// arrived waits until the master has received a change.
+func (b *behind) arrived(ctx context.Context, m mark) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.await(ctx, m, &b.received)
+}
+
+// await needs mu, and lets it go while it waits.
+func (b *behind) await(ctx context.Context, m mark, reached *uint64) error {
+	if b.round != m.round || *reached >= m.sequence {
+		return nil
+	}
+	defer context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.changed.Broadcast()
+	})()
+	for b.round == m.round && *reached < m.sequence {
+		if ctx.Err() != nil {
+			return interrupted(ctx, "wait for changes of names")
+		}
+		b.changed.Wait()
+	}
+	return nil
+}
+
+// run sends what is pending as long as the client lives.
+func (b *behind) run() {
+	ctx := b.c.background
+	for delay := reconnectMin; ctx.Err() == nil; delay = min(2*delay, reconnectMax) {
+		began := time.Now()
+		s, err := b.c.sessions.get(ctx)
+		if err == nil {
+			err = b.serve(ctx, s)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if proto.KindOf(err) == proto.SessionExpired && s != nil {
+			_ = b.c.sessions.verify(ctx, s) // it fails only when the client ends
+		}
+		b.c.opts.Logger.Warn("stream of changes broke; sending again", "error", err)
+		if time.Since(began) > reconnectMax {
+			delay = reconnectMin
+		}
+		_ = wait(ctx, delay) // likewise
+	}
+}
+
+// serve opens a stream and sends on it until it breaks.
+func (b *behind) serve(ctx context.Context, s *session) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := b.open(ctx)
+	if err != nil {
+		return proto.FromStatus(err)
+	}
+	round := b.last().round
+	if err := stream.Send(&pb.ChangesBehind{Session: uint64(s.id)}); err != nil {
+		return b.streamError(stream, err)
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return proto.FromStatus(err)
+	}
+	if s.expired() || !b.resume(stream, round, first) {
+		return proto.E(proto.Unavailable, "change names", "", "the session or its changes are not those there were")
+	}
+	defer b.close(stream)
+	b.push()
+	return b.receive(stream, round)
+}
+
+func (b *behind) streamError(stream behindStream, err error) error {
+	if _, got := stream.Recv(); got != nil {
+		err = got
+	}
+	return proto.FromStatus(err)
+}
+
+// resume goes on behind what the master has.
+func (b *behind) resume(stream behindStream, round uint64, first *pb.DurableBehind) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.sending { // on a stream that is broken
+		b.changed.Wait()
+	}
+	if b.round != round || first.Durable < b.durable || first.Durable > b.durable+uint64(len(b.pending)) {
+		return false
+	}
+	b.sent, b.received = b.durable, b.durable
+	b.advance(first)
+	b.stream = stream
+	return true
+}
+
+func (b *behind) close(stream behindStream) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stream == stream {
+		b.stream = nil
+	}
+}
+
+// next gives the message to be sent now; nil: there is none. mu is held.
+func (b *behind) next() *pb.ChangesBehind {
+	unsent := b.pending[b.sent-b.durable:]
+	if len(unsent) == 0 {
+		return nil
+	}
+	unsent = unsent[:min(len(unsent), behindMessage)]
+	message := &pb.ChangesBehind{First: b.sent + 1, Changes: append([]*pb.ChangeBehind(nil), unsent...)}
+	b.sent += uint64(len(unsent))
+	return message
+}
+
+// receive hears how far the changes have come, until the stream breaks.
+func (b *behind) receive(stream behindStream, round uint64) error {
+	for {
+		reply, err := stream.Recv()
+		if err != nil {
+			return proto.FromStatus(err)
+		}
+		b.mu.Lock()
+		same := b.round == round
+		if same {
+			b.advance(reply)
+		}
+		b.mu.Unlock()
+		switch {
+		case !same:
+			return proto.E(proto.Unavailable, "change names", "", "changes were lost")
+		case reply.Failed != 0:
+			b.c.loseBehind(round, &proto.Error{Kind: proto.Kind(reply.Kind), Op: "change names", Detail: reply.Detail})
+			return proto.E(proto.Unavailable, "change names", "", "the master has refused a change")
+		}
+	}
+}
+
+// advance takes in how far the changes have come; mu is held.
+func (b *behind) advance(reply *pb.DurableBehind) {
+	if more := reply.Durable - b.durable; reply.Durable > b.durable && more <= uint64(len(b.pending)) {
+		b.pending = b.pending[more:]
+		b.durable = reply.Durable
+		if len(b.pending) == 0 {
+			b.pending = nil
+		}
+	}
+	b.received = max(b.received, b.durable, reply.Received)
+	b.sent = max(b.sent, b.durable)
+	b.changed.Broadcast()
+}
+
+// lose gives up what is pending. With a new session the sequence begins anew.
+func (b *behind) lose(anew bool) (lost []*pb.ChangeBehind) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lost, b.pending = b.pending, nil
+	if anew {
+		b.durable = 0
+	}
+	b.received, b.sent = b.durable, b.durable
+	b.stream = nil // what comes now begins another one
+	b.round++
+	b.changed.Broadcast()
+	return lost
+}

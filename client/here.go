@@ -1,0 +1,180 @@
+package client
+
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// What is around the changes that are answered here (localnames.go): when a directory is
+// asked for exclusively, and what waits for the master.
+
+const (
+	triesBefore = 2       // changes of a directory's names at the master before it is asked for
+	maxListed   = 1 << 12 // entries of a directory that is listed when it is exclusive, so that absent names are known
+)
+
+// tryHere makes an attempt to answer here; a second one, if what was missing are only the
+// attributes of the directory.
+func (c *Client) tryHere(ctx context.Context, dir proto.InodeID, attempt func() bool) bool {
+	if c.leases.reserve == nil {
+		return false
+	}
+	defer c.behind.push()
+	if attempt() {
+		return true
+	}
+	switch {
+	case c.leases.lacksAttr(dir):
+		if _, err := c.GetAttr(ctx, dir); err != nil {
+			return false
+		}
+	case !c.leases.awaitPool(ctx, dir):
+		return false
+	}
+	return attempt()
+}
+
+// lacksAttr tells whether an inode is exclusive, and only its attributes are not known.
+func (l *leases) lacksAttr(ino proto.InodeID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.usable(ino)
+	return h != nil && h.writes() && h.recall == nil && h.busy == 0 && !h.hasAttr
+}
+
+func (c *Client) makeNodeHere(ctx context.Context, cred Cred, parent proto.InodeID, name string, n node) (attr Attr, done bool) {
+	var m made
+	done = c.tryHere(ctx, parent, func() (ok bool) {
+		m, ok = c.makeHere(cred, parent, name, n)
+		return ok
+	})
+	if done {
+		c.sessions.close(m.attr.Inode) // it was open since it was reserved
+	}
+	return m.attr, done
+}
+
+// createHere is CreateInode of a name that is not there; nil if the master has to be asked.
+func (c *Client) createHere(ctx context.Context, cred Cred, parent proto.InodeID, name string, mode, flags uint32) *File {
+	var m made
+	done := c.tryHere(ctx, parent, func() (ok bool) {
+		m, ok = c.makeHere(cred, parent, name, node{mode: unix.S_IFREG | mode&0o7777, file: true})
+		return ok
+	})
+	if !done {
+		return nil
+	}
+	i := c.acquire(m.attr.Inode)
+	c.locations.begin(i.id, m.attr.Change)
+	f := i.attach(cred, flags, m.attr, false)
+	i.mu.Lock()
+	i.durable = true // there are no bytes
+	i.behind = m.mark
+	i.mu.Unlock()
+	if m.first.chunk != 0 {
+		c.locations.put(i.id, 0, m.first)
+	}
+	return f
+}
+
+// changedHere takes in attributes that a change here has made.
+func (c *Client) changedHere(attr Attr, at mark) Attr {
+	c.locations.ownChange(attr.Inode, attr.Change)
+	if i := c.lookupOpen(attr.Inode); i != nil {
+		i.mu.Lock()
+		i.behind = at
+		i.mu.Unlock()
+	}
+	return c.merged(attr, true)
+}
+
+// arrive waits until what was done to a file here has arrived at the master, or with sync
+// is durable, and all that was done before.
+func (i *inode) arrive(ctx context.Context, sync bool) error {
+	i.mu.Lock()
+	at := i.behind
+	i.mu.Unlock()
+	switch {
+	case sync:
+		return i.c.settleNames(ctx)
+	case at == mark{} || i.c.behind.has(at):
+		return nil
+	}
+	p := i.c.newPatience(ctx)
+	defer p.cancel()
+	if err := i.c.behind.arrived(p.ctx, at); err != nil {
+		return p.spent("close", inodeName(i.id), err)
+	}
+	return nil
+}
+
+// has tells whether the master has received a change, or it was lost.
+func (b *behind) has(m mark) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.round != m.round || b.received >= m.sequence
+}
+
+// wantDir is called when a directory's names were changed at the master: one in which that
+// happens again is asked for exclusively, unless others are at work in it.
+func (c *Client) wantDir(ctx context.Context, dir proto.InodeID) {
+	if !c.leases.wants(dir) {
+		return
+	}
+	began := c.leases.begin()
+	reply, err := ask(ctx, c, Cred{}, "acquire lease on", inodeName(dir), func(ctx context.Context, who *pb.Caller) (*pb.AcquireReply, error) {
+		return c.master.Acquire(ctx, &pb.AcquireRequest{Caller: who, Inode: uint64(dir), Mode: pb.LeaseMode_LEASE_EXCLUSIVE, IfFree: true})
+	})
+	if err != nil {
+		return
+	}
+	attr := c.learned(began, reply.Grants, reply.Attr)
+	if len(reply.Grants.GetExclusive()) > 0 && attr.Size <= maxListed {
+		c.listNames(ctx, dir)
+	}
+}
+
+// wants tells whether a directory is to be asked for, and counts.
+func (l *leases) wants(dir proto.InodeID) bool {
+	if l.reserve == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.usable(dir)
+	if h == nil || h.writes() || h.recall != nil || h.busy > 0 || l.contested.has(dir) || l.distrusted.has(dir) {
+		return false
+	}
+	known := h.names != nil && h.names.complete // most likely this client has made it
+	if h.tries++; h.tries < triesBefore && !known {
+		return false
+	}
+	h.tries = 0
+	return true
+}
+
+// listNames learns all names of a directory that is exclusive.
+func (c *Client) listNames(ctx context.Context, dir proto.InodeID) {
+	if c.leases.isComplete(dir) {
+		return
+	}
+	began := c.leases.begin()
+	reply, err := ask(ctx, c, Cred{}, "readdir", inodeName(dir), func(ctx context.Context, who *pb.Caller) (*pb.ReadDirReply, error) {
+		return c.master.ReadDir(ctx, &pb.ReadDirRequest{Caller: who, Inode: uint64(dir), MaxEntries: maxListed, MaxBytes: pageBytes})
+	})
+	if err == nil {
+		c.leases.admit(began, reply.Grants)
+		c.leases.noteListing(began, dir, 0, reply)
+	}
+}
+
+func (l *leases) isComplete(dir proto.InodeID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.held[dir]
+	return h != nil && h.names != nil && h.names.complete
+}
