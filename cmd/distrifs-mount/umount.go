@@ -11,6 +11,7 @@ import (
 
 	"github.com/distrifs/distrifs/cmd/internal/cli"
 	"github.com/distrifs/distrifs/fusefs"
+	"github.com/distrifs/distrifs/proto"
 )
 
 // The kernel does not tell a FUSE filesystem of a umount before it is done. So that
@@ -59,6 +60,9 @@ func (u *umountCall) run(_ context.Context, names []string) error {
 	err = unix.Unmount(mountpoint, u.flags())
 	if errors.Is(err, unix.EBUSY) && *u.readOnly {
 		return makeReadOnly(mountpoint)
+	}
+	if errors.Is(err, unix.EBUSY) {
+		return proto.E(proto.Busy, "unmount", mountpoint, "it is in use: see who has it (fuser -vm "+mountpoint+"), or detach it (umount -l)")
 	}
 	if err != nil {
 		return fmt.Errorf("unmount %s: %w", mountpoint, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/distrifs/distrifs/internal/disk"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -75,7 +76,14 @@ func (o *upOptions) run(ctx context.Context) error {
 		return err
 	}
 	o.dir = dir
-	if err := os.MkdirAll(filepath.Join(dir, "log"), 0o755); err != nil {
+	err = os.MkdirAll(filepath.Join(dir, "log"), 0o755)
+	if err == nil {
+		err = unix.Access(dir, unix.W_OK)
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%s: %w: another user's; choose another folder with --dir, and --port if that cluster is up", dir, os.ErrPermission)
+	}
+	if err != nil {
 		return err
 	}
 	if o.detach {

@@ -60,7 +60,7 @@ func TestExitCodes(t *testing.T) {
 		/sbin/mount.distrifs -sn $master $dir -o rw,nonsense
 		findmnt $dir`)
 	s.fails(32, `/sbin/mount.fuse.distrifs $master $dir`, "busy", s.dir)
-	s.fails(32, `cd $dir; /sbin/umount.fuse.distrifs $dir`, "busy")
+	s.fails(32, `cd $dir; /sbin/umount.fuse.distrifs $dir`, "busy", "fuser -vm "+s.dir)
 	s.run(`cd $dir; /sbin/umount.fuse.distrifs -r $dir; ! touch new 2>/dev/null`)
 	s.run(`umount $dir`)
 }
