@@ -102,6 +102,7 @@ func (s *Server) Serve(listener net.Listener) error {
 	if !s.start(append(append(s.scrubs(), s.probes()...),
 		func() { failed <- s.plane.Serve(listener) },
 		func() { failed <- a.run(s.ctx) },
+		s.lender(address, listener),
 		func() { s.every(settleEvery, func() { s.settle() }) },
 		func() {
 			s.every(refreshEvery, func() { s.store.refresh(); s.store.lookForFolders(); s.store.tellConditions() })

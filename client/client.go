@@ -21,6 +21,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/distrifs/distrifs/pipeline"
+	"github.com/distrifs/distrifs/pipeline/loan"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -56,14 +57,18 @@ type Options struct {
 	// NamesBehind answers changes of names before they are durable, where leases allow it:
 	// close of the file or SyncDir says that they are.
 	NamesBehind bool
+	// NoShortCircuit has every read go through a chunkserver, also where one is on this
+	// host and would lend the file.
+	NoShortCircuit bool
 	// PermissionsChecked says that who calls has made sure that Cred may search the
 	// directories it looks into, as the kernel does for a mount.
 	PermissionsChecked bool
 
 	Logger *slog.Logger // default: discards
 
-	Dial        func(ctx context.Context, address string) (net.Conn, error) // data plane; default TCP
-	DialOptions []grpc.DialOption                                           // control plane; added to the defaults
+	Dial        func(ctx context.Context, address string) (net.Conn, error)                         // data plane; default TCP
+	Borrow      func(address string, chunk uuid.UUID, version proto.Version) (*loan.Replica, error) // short-circuit reads; default loan.Borrow, none with another Dial
+	DialOptions []grpc.DialOption                                                                   // control plane; added to the defaults
 }
 
 // dataPlane is what the client needs of pipeline.Client.
@@ -87,6 +92,7 @@ type Client struct {
 	locations *locations
 	health    *health
 	hedges    *hedges
+	shortcuts *shortcuts
 	accesses  *accesses
 	leases    *leases
 	behind    *behind
@@ -191,6 +197,7 @@ func newClient(opts Options, conn *grpc.ClientConn) *Client {
 		locations:   newLocations(),
 		health:      newHealth(),
 		hedges:      newHedges(),
+		shortcuts:   newShortcuts(&opts),
 		locks:       newHeldLocks(),
 		accesses:    &accesses{reporting: newToken(), pending: map[proto.InodeID]access{}},
 		writeBudget: semaphore.NewWeighted(opts.WriteBuffer),
@@ -279,6 +286,7 @@ func (c *Client) end() error {
 	<-c.sessions.done
 	c.data.Close()
 	c.workers.Wait()
+	c.shortcuts.close()
 	if err := c.conn.Close(); err != nil {
 		return &proto.Error{Kind: proto.IO, Op: "close connection to master", Err: err}
 	}

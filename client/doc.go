@@ -19,6 +19,8 @@
 //   - here: what is answered here, without the master; see localnames.go.
 //   - pool: inodes reserved at the master, which new names get; see pool.go.
 //   - pin: a writer's use of a lease, which a recall waits for.
+//   - shortcut: a chunk of which a replica on this host is read without its chunkserver;
+//     see shortcut.go.
 //   - shared: a chunk that other files hold, too. It is read like any other, and never
 //     written to: who writes asks for a clone of it; see share.go.
 //
@@ -65,7 +67,7 @@
 //	inode.mu          all state of one inode; never held while waiting for a
 //	                  server (inode.wait lets it go)
 //	sessions.mu before leases.mu, heldLocks.mu, locations.mu, health.mu, hedges.mu, race.mu, readAhead.mu,
-//	accesses.mu: leaves, but for behind.mu, which is below leases.mu
+//	accesses.mu, shortcuts.mu: leaves, but for behind.mu, which is below leases.mu
 //
 // # What may block
 //

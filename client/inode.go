@@ -111,6 +111,7 @@ func (c *Client) giveBack(i *inode) {
 	i.mu.Lock()
 	i.abandon()
 	i.mu.Unlock()
+	c.shortcuts.forget(i.id)
 	c.sessions.close(i.id)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -86,7 +87,8 @@ func (i *inode) isSame(ctx context.Context, content uint64) (bool, error) {
 
 // readWithin reads what lies before the end of the file.
 func (i *inode) readWithin(ctx context.Context, ahead *readAhead, p []byte, off, size int64, content uint64) error {
-	if ahead != nil {
+	nearby := i.c.shortcuts.borrowed(i.id, uint64(off/i.c.chunkSize)) // where there is nothing to fetch ahead
+	if ahead != nil && !nearby {
 		return ahead.read(ctx, p, off, size, content)
 	}
 	return i.load(ctx, p, off)
@@ -219,8 +221,16 @@ func (i *inode) readFrame(ctx context.Context, p []byte, off int64) error {
 			i.holes.Add(1)
 			return nil
 		}
-		n, corrupt, err := c.readReplicas(budget.ctx, loc, p, at)
+		done, suspect := c.readNearby(i.id, index, loc, p, at)
+		if done {
+			if p[len(p)-1] == 0 { // the replica may end before
+				i.holes.Add(1)
+			}
+			return nil
+		}
+		n, corrupt, err := c.readReplicas(budget.ctx, loc, suspect, p, at)
 		if err == nil {
+			c.wasRead(i.id, index, loc)
 			if n < len(p) {
 				i.holes.Add(1)
 			}
@@ -255,8 +265,12 @@ func readError(err error, ino proto.InodeID, index uint64, last error) error {
 
 // readReplicas tries the replicas of a chunk in turn, or two at once (race.go). corrupt tells that each of
 // them answered that its bytes are damaged. What a replica does not reach, behind n, is zero.
-func (c *Client) readReplicas(ctx context.Context, loc location, p []byte, at int64) (n int, corrupt bool, err error) {
+// The replica of the node that is suspect, if any, comes first, to be looked at.
+func (c *Client) readReplicas(ctx context.Context, loc location, suspect proto.NodeID, p []byte, at int64) (n int, corrupt bool, err error) {
 	order := c.health.order(loc.chain)
+	if at := slices.IndexFunc(order, func(hop pipeline.Hop) bool { return hop.Node == suspect }); at > 0 {
+		order[0], order[at] = order[at], order[0]
+	}
 	corrupt = len(order) > 0 && len(order) == len(loc.chain)
 	err = proto.E(proto.NoReplica, "read", "chunk "+loc.chunk.String(), "the master knows no replica of it")
 	for len(order) > 0 {

@@ -172,6 +172,9 @@ func (st *stream) answered(r *run, sent location, err error) {
 	defer i.mu.Unlock()
 	st.inflight--
 	st.inWindow -= r.n
+	if err != nil {
+		i.c.shortcuts.forget(i.id) // some replica may have bytes that will never be acknowledged
+	}
 	switch {
 	case err == nil:
 		r.acked = true

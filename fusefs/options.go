@@ -24,6 +24,9 @@ type Options struct {
 	DirSync     bool // names are durable when the call that changes them returns; likewise
 	Debug       bool // log each request, at level debug
 
+	// NoShortCircuit has every read go through a chunkserver; for who dials, too.
+	NoShortCircuit bool
+
 	// Description is what the extended attribute DescriptionXattr of the mount's
 	// root holds.
 	Description string
@@ -90,6 +93,7 @@ var wordOptions = map[string]func(*Options){
 	"local_locks":         func(o *Options) { o.LocalLocks = true },
 	"no-leases":           func(o *Options) { o.NoLeases = true },
 	"dirsync":             func(o *Options) { o.DirSync = true },
+	"no-short-circuit":    func(o *Options) { o.NoShortCircuit = true },
 	"default_permissions": func(o *Options) {}, // is always so
 	"debug":               func(o *Options) { o.Debug = true },
 	// What mount(8) lets users mount is not trusted.

@@ -38,7 +38,7 @@ SIGINT: what was written is then saved first.
 
 Options for -o: ro, rw, noexec, exec, nosuid, suid, nodev, dev, relatime (which is
 usual), noatime, strictatime, allow_other, default_permissions, local_locks, no-leases, dirsync,
-fsname=NAME, subtype=NAME, debug, soft, hard, and the flags below as NAME=VALUE, for example
+no-short-circuit, fsname=NAME, subtype=NAME, debug, soft, hard, and the flags below as NAME=VALUE, for example
 io-timeout=5m. Those for mount(8) alone (_netdev, nofail, x-...) are ignored, any
 other is refused. With local_locks, locks of files are valid within this mount alone.
 With dirsync, names are durable when the call that changes them returns. Permissions are always checked. A mount made by root is open to
@@ -122,16 +122,17 @@ func (s *settings) dial(ctx context.Context, p plan, log *slog.Logger) (*client.
 		host = "unknown host"
 	}
 	return client.Dial(ctx, p.from.master, client.Options{
-		Name:        fmt.Sprintf("%s pid %d mount %s", host, os.Getpid(), p.mountpoint),
-		Subfolder:   p.from.folder,
-		DialTimeout: *s.dialTimeout,
-		IOTimeout:   s.effectiveIOTimeout(),
-		ReadAhead:   int64(*s.readAhead),
-		WriteBuffer: int64(*s.writeBuffer),
-		KeepSetIDs:  true, // the kernel says which writes take them away
-		NoLeases:    p.options.NoLeases,
-		NamesBehind: !p.options.DirSync,
-		Logger:      log,
+		Name:           fmt.Sprintf("%s pid %d mount %s", host, os.Getpid(), p.mountpoint),
+		Subfolder:      p.from.folder,
+		DialTimeout:    *s.dialTimeout,
+		IOTimeout:      s.effectiveIOTimeout(),
+		ReadAhead:      int64(*s.readAhead),
+		WriteBuffer:    int64(*s.writeBuffer),
+		KeepSetIDs:     true, // the kernel says which writes take them away
+		NoLeases:       p.options.NoLeases,
+		NamesBehind:    !p.options.DirSync,
+		NoShortCircuit: p.options.NoShortCircuit,
+		Logger:         log,
 
 		PermissionsChecked: true, // by the kernel
 	})

@@ -47,7 +47,8 @@ func (m *mountCall) overlay(running fusefs.Options, source string) (fusefs.Optio
 		return fusefs.Options{}, err
 	}
 	before := s.values()
-	wanted := fusefs.Options{FSName: running.FSName, Subtype: running.Subtype, Debug: started.Debug, LocalLocks: started.LocalLocks, NoLeases: started.NoLeases, DirSync: started.DirSync}
+	wanted := fusefs.Options{FSName: running.FSName, Subtype: running.Subtype, Debug: started.Debug, LocalLocks: started.LocalLocks,
+		NoLeases: started.NoLeases, DirSync: started.DirSync, NoShortCircuit: started.NoShortCircuit}
 	for _, list := range *m.options {
 		err := wanted.Parse(list, func(name, value string) (bool, error) {
 			if ofSuperblock(name) {
@@ -75,6 +76,8 @@ func (m *mountCall) overlay(running fusefs.Options, source string) (fusefs.Optio
 		return fusefs.Options{}, fixed("no-leases", "off")
 	case wanted.DirSync != started.DirSync:
 		return fusefs.Options{}, fixed("dirsync", "off")
+	case wanted.NoShortCircuit != started.NoShortCircuit:
+		return fusefs.Options{}, fixed("no-short-circuit", "off")
 	case wanted.LocalLocks != started.LocalLocks:
 		return fusefs.Options{}, fixed("local_locks", "off")
 	case source != mounted && source != running.FSName && source != "none":

@@ -103,6 +103,9 @@ func (s *settings) describe(source string, opts *fusefs.Options) string {
 	if opts.DirSync {
 		list = append(list, "dirsync")
 	}
+	if opts.NoShortCircuit {
+		list = append(list, "no-short-circuit")
+	}
 	s.mountOptions(func(f *pflag.Flag) {
 		value := f.Value.String()
 		switch {
