@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"testing"
@@ -194,6 +195,13 @@ func (c *Cluster) Count(method string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.counts[method]
+}
+
+// Counts is Count of all methods.
+func (c *Cluster) Counts() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.counts)
 }
 
 // Last request of a method that was carried out; nil: none.

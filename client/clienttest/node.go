@@ -102,6 +102,13 @@ func (n *Node) Count(op string) int {
 	return n.counts[op]
 }
 
+// Bytes that an operation was asked for so far.
+func (n *Node) Bytes(op string) int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.bytes[op]
+}
+
 // CorruptAll damages every replica: reads answer DataCorrupt from now on.
 func (n *Node) CorruptAll() {
 	n.mu.Lock()
