@@ -6,7 +6,7 @@ PREFIX     ?= /usr/local
 SBIN       ?= /sbin
 BENCHFLAGS ?= -benchtime 1s
 
-.PHONY: build up down test fuzz chaos bench lint proto install install-helpers clean
+.PHONY: build up down test fuzz chaos bench bench-peers lint proto install install-helpers clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
@@ -38,6 +38,12 @@ bench:
 	test/deps test
 	$(GO) test -run '^$$' -bench . -benchmem $(BENCHFLAGS) $$($(GO) list ./... | grep -v /test/)
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench
+
+# Beside MooseFS and GlusterFS, of Debian's packages, in one run: needs root.
+# PEERS="-only seq,rand -seconds 3", for example.
+bench-peers: build
+	test/deps peers
+	$(GO) run ./test/peers $(PEERS)
 
 lint:
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "gofmt -w needed: $$files" >&2; exit 1; fi
