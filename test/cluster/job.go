@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -124,6 +125,44 @@ func (j *Job) Wait(limit time.Duration) (output string, err error) {
 		err = fmt.Errorf("%s was not done after %v", j.what, limit)
 	}
 	return j.Output(), err
+}
+
+// Signal sends the job's own process a signal.
+func (j *Job) Signal(sig syscall.Signal) {
+	j.c.t.Helper()
+	if err := j.cmd.Process.Signal(sig); err != nil {
+		j.c.t.Fatalf("signal %s: %v", j.what, err)
+	}
+}
+
+// Ended is the signal that ended the job; 0: it runs, or ended by itself.
+func (j *Job) Ended() syscall.Signal {
+	select {
+	case <-j.ended:
+		status, _ := j.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		if status.Signaled() {
+			return status.Signal()
+		}
+	default:
+	}
+	return 0
+}
+
+// Blocked is nil when the job's own process has been asleep for a while: it waits for
+// something, or somebody.
+func (j *Job) Blocked() error {
+	for range 30 {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", j.cmd.Process.Pid))
+		if err != nil {
+			return err
+		}
+		_, fields, _ := strings.Cut(string(text), ") ")
+		if !strings.HasPrefix(fields, "S") && !strings.HasPrefix(fields, "D") {
+			return fmt.Errorf("%s is in state %.1s, having printed %q", j.what, fields, j.Output())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
 }
 
 // Output is what the job has printed so far.
