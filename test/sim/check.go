@@ -22,7 +22,7 @@ func (h *history) check() (violations []string) {
 			violations = append(violations, fmt.Sprintf("%s: %v", object, err))
 		}
 	}
-	return violations
+	return append(violations, h.checkAftermath()...)
 }
 
 func checkObject(object string, operations []porcupine.Operation) error {

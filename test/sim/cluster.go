@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -34,6 +35,7 @@ type cluster struct {
 	master *machine
 	chunks []*machine
 	mounts []*mount
+	ghosts sync.WaitGroup // clients that lost their power
 }
 
 func newCluster(seed uint64, log *slog.Logger) *cluster {
@@ -69,6 +71,9 @@ func (c *cluster) openChunkServer(m *machine, p *process) (server, error) {
 // stop ends everything in order.
 func (c *cluster) stop() (errs []error) {
 	for _, m := range c.mounts {
+		if m.lost {
+			continue
+		}
 		if err := m.close(); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", m.process.host, err))
 		}
@@ -78,6 +83,7 @@ func (c *cluster) stop() (errs []error) {
 			errs = append(errs, fmt.Errorf("stop %s: %w", m.name, err))
 		}
 	}
+	c.ghosts.Wait()
 	return errs
 }
 
@@ -86,6 +92,7 @@ type mount struct {
 	process *process
 	client  *client.Client
 	files   map[string]*client.File
+	lost    bool // its power
 }
 
 // mount adds a client.

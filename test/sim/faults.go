@@ -19,9 +19,18 @@ const (
 	parts  fault = "part"  // hosts cannot reach each other, in one direction or both
 	kills  fault = "kill"  // processes die
 	powers fault = "power" // machines lose their power
+	flips  fault = "flip"  // bits of replicas flip
+	sick   fault = "sick"  // disks fail calls, until the disk is cured and its chunkserver restarted
+
+	// blackouts are power losses of more machines than the cluster survives without losing
+	// what was not synced: one at most, at the end of a run.
+	blackouts fault = "blackout"
 )
 
-var allFaults = []fault{breaks, slows, parts, kills, powers}
+// takesAway tells whether a fault takes away what was written.
+func (f fault) takesAway() bool { return f == powers || f == flips || f == sick }
+
+var allFaults = []fault{breaks, slows, parts, kills, powers, flips, sick, blackouts}
 
 // parseFaults reads a list of faults; "all" is all of them, "none" none.
 func parseFaults(list string) (faults []fault, err error) {
@@ -69,7 +78,7 @@ func (c *cluster) newRound(of []fault) *round {
 		r.faults = []fault{of[c.random.IntN(len(of))]}
 	}
 	most := len(c.chunks)
-	if slices.Contains(r.faults, powers) {
+	if slices.ContainsFunc(r.faults, fault.takesAway) {
 		most = replicas - 1
 	}
 	victims := slices.Clone(c.chunks)
@@ -123,6 +132,19 @@ func (r *round) happen(f fault) {
 		m.lose(r.random.Uint64())
 		random := rand.New(rand.NewPCG(r.random.Uint64(), 0))
 		r.after(lasts, func() { r.history.note("%s has power", m.name); m.power(random) })
+	case flips:
+		m = r.victims[r.random.IntN(len(r.victims))]
+		r.history.note("a bit flips on %s, in %q", m.name, m.flipBit(r.random))
+	case sick:
+		m = r.victims[r.random.IntN(len(r.victims))]
+		f, cure := m.sicken(r.random)
+		r.history.note("on %s each %s fails: %v, for %v", m.name, f.Op, f.Err, lasts)
+		r.after(lasts, func() {
+			cure()
+			r.history.note("the disk of %s is cured", m.name)
+			m.kill()
+			m.start()
+		})
 	default:
 		l := r.link(m)
 		if m == r.cluster.master {
@@ -189,8 +211,9 @@ func (r *round) after(d time.Duration, end func()) {
 
 const healTime = 3 * time.Minute // from the last fault until nothing lacks
 
-// healed waits until all chunks have all their replicas, and tells if they do not get them.
-func (c *cluster) healed(operator *mount) error {
+// healed waits until all chunks have all their replicas, and tells if they do not get them. With
+// losses there may be chunks that no replica is left of.
+func (c *cluster) healed(operator *mount, losses bool) error {
 	var was string
 	for began := time.Now(); time.Since(began) < healTime; time.Sleep(time.Second) {
 		status, err := operator.client.Status(context.Background())
@@ -207,6 +230,9 @@ func (c *cluster) healed(operator *mount) error {
 		corrupt := s.CorruptReplicas
 		if s.Assigned > 0 {
 			corrupt = 0 // chunks that were not committed are not repaired: their writers replace them
+		}
+		if losses && s.Missing > 0 {
+			s.Missing, corrupt = 0, 0
 		}
 		if alive == chunkServers && !status.SafeMode && s.UnderReplicated+s.Missing+corrupt == 0 {
 			return nil

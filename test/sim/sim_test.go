@@ -14,10 +14,10 @@ import (
 
 var (
 	seedFlag   = flag.Uint64("seed", 0, "only this seed")
-	seedsFlag  = flag.Int("seeds", 150, "so many seeds")
+	seedsFlag  = flag.Int("seeds", 0, "so many seeds; 0: a hundred, or as many as 30 s are enough for")
 	forFlag    = flag.Duration("for", 0, "new seeds for so long, instead of -seeds")
 	callsFlag  = flag.Int("calls", 30, "of each worker")
-	faultsFlag = flag.String("faults", "break,slow,kill", "kinds of faults, with commas between: break, slow, part, kill, power; or none")
+	faultsFlag = flag.String("faults", "break,slow,kill,part,power,blackout", "kinds of faults, with commas between: break, slow, part, kill, power, flip, sick, blackout; or none, or all")
 	logFlag    = flag.Bool("log", false, "show what the parts log")
 )
 
@@ -29,8 +29,10 @@ func TestSimulation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, count, budget := uint64(1), *seedsFlag, usualBudget
+	first, count, budget := uint64(1), usualSeeds, usualBudget
 	switch {
+	case *seedsFlag != 0:
+		count, budget = *seedsFlag, math.MaxInt64
 	case *seedFlag != 0:
 		first, count = *seedFlag, 1
 	case *forFlag != 0:
@@ -44,8 +46,11 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%d seeds, %.1f a second", done, float64(done)/time.Since(began).Seconds())
 }
 
-// usualBudget is how long seeds are begun, in real time, if nobody said how long.
-const usualBudget = 30 * time.Second
+// What is enough if nobody said how much: seeds, and the real time in which they are begun.
+const (
+	usualSeeds  = 100
+	usualBudget = 30 * time.Second
+)
 
 // runSeed runs one seed and checks what happened; false: something is wrong.
 func runSeed(t *testing.T, seed uint64, faults []fault) bool {

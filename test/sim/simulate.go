@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -9,7 +10,8 @@ import (
 const mountCount = 3
 
 // simulate is one run on a new cluster: workers, one at each client, make so many calls, while
-// faults happen; then one of them looks at everything.
+// faults happen; then one of them looks at everything, or
+// all that was promised to be durable is looked at after a blackout.
 func simulate(c *cluster, calls int, faults []fault) error {
 	operator, err := c.mount()
 	if err != nil {
@@ -32,9 +34,12 @@ func simulate(c *cluster, calls int, faults []fault) error {
 		}
 		workers = append(workers, load.worker(i, m))
 	}
-	if err := c.healed(operator); err != nil { // all are there
+	if err := c.healed(operator, false); err != nil { // all are there
 		return err
 	}
+	faults = c.apart(faults)
+	blackout := slices.Contains(faults, blackouts) && c.random.IntN(2) == 0
+	faults = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f == blackouts })
 	var ended atomic.Bool
 	trouble := make(chan error, 1)
 	go func() { trouble <- c.trouble(operator, faults, &ended) }()
@@ -42,6 +47,9 @@ func simulate(c *cluster, calls int, faults []fault) error {
 	ended.Store(true)
 	if err := <-trouble; err != nil {
 		return err
+	}
+	if blackout {
+		return c.blackout(load, len(workers))
 	}
 	workers[c.random.IntN(mountCount)].lookAtAll()
 	return nil
@@ -52,9 +60,25 @@ func (c *cluster) trouble(operator *mount, faults []fault, ended *atomic.Bool) e
 	for len(faults) > 0 && !ended.Load() {
 		time.Sleep(time.Duration(c.random.Int64N(int64(time.Second))))
 		c.newRound(faults).run()
-		if err := c.healed(operator); err != nil {
+		if err := c.healed(operator, false); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// apart keeps power losses and flipped bits apart: of a replica that was being written when its
+// machine lost its power nothing tells a flipped bit from a write that was torn, and if all
+// replicas lost their power, the first one's bytes stand.
+func (c *cluster) apart(faults []fault) []fault {
+	if !slices.Contains(faults, flips) {
+		return faults
+	}
+	noFlips := c.random.IntN(2) == 0
+	return slices.DeleteFunc(slices.Clone(faults), func(f fault) bool {
+		if noFlips {
+			return f == flips
+		}
+		return f == powers || f == blackouts
+	})
 }

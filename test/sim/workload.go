@@ -115,6 +115,10 @@ func (w *worker) lookAtAll() {
 		w.makeFileCall(name, fileCall{what: "size"})
 		w.makeFileCall(name, fileCall{what: "read", n: 3 * chunkSize})
 	}
+	w.lookAtNames()
+}
+
+func (w *worker) lookAtNames() {
 	for dir := range dirCount {
 		w.makeNameCall(nameCall{what: "list", from: slot(dir * nameCount)})
 	}
