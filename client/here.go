@@ -13,6 +13,7 @@ import (
 // asked for exclusively, and what waits for the master.
 
 const (
+	poolTries   = 8       // how often an empty pool is waited for, before the master is asked for a name
 	triesBefore = 2       // changes of a directory's names at the master before it is asked for
 	maxListed   = 1 << 12 // entries of a directory that is listed when it is exclusive, so that absent names are known
 )
@@ -27,15 +28,21 @@ func (c *Client) tryHere(ctx context.Context, dir proto.InodeID, attempt func() 
 	if attempt() {
 		return true
 	}
-	switch {
-	case c.leases.lacksAttr(dir):
+	if c.leases.lacksAttr(dir) {
 		if _, err := c.GetAttr(ctx, dir); err != nil {
 			return false
 		}
-	case !c.leases.awaitPool(ctx, dir):
-		return false
+		return attempt()
 	}
-	return attempt()
+	for range poolTries { // others may be faster when it has been filled
+		if !c.leases.awaitPool(ctx, dir) {
+			return false
+		}
+		if attempt() {
+			return true
+		}
+	}
+	return false
 }
 
 // lacksAttr tells whether an inode is exclusive, and only its attributes are not known.
