@@ -65,7 +65,7 @@ func command() *cli.Command {
 	o.rate = cmd.SizeFlag("repair-rate", 128<<20, "bytes a second that copies for repair take at one chunkserver at most; 0: no limit")
 	o.flags.IntVar(&o.streams, "repair-streams", 4, "copies for repair that one chunkserver takes part in at a time")
 	o.flags.DurationVar(&o.every, "checkpoint-every", 10*time.Minute, "longest time between checkpoints")
-	o.bytes = cmd.SizeFlag("checkpoint-bytes", 256<<20, "most bytes of log between checkpoints")
+	o.bytes = cmd.SizeFlag("checkpoint-bytes", 64<<20, "most bytes of log between checkpoints")
 	o.logging = cli.LogFlags(o.flags)
 	cmd.Run = func(ctx context.Context, _ []string) error { return o.run(ctx) }
 	return cmd

@@ -16,7 +16,7 @@ type Options struct {
 
 	SegmentSize     int64         // bytes of log in a file, 4 KiB to 1 GiB; default 64 MiB
 	QueueBytes      int64         // bytes of proposals under way, beyond which Propose waits; default 16 MiB
-	CheckpointBytes int64         // take a checkpoint after so many bytes of log; default 256 MiB
+	CheckpointBytes int64         // take a checkpoint after so many bytes of log; default 64 MiB
 	CheckpointEvery time.Duration // and after so much time, if anything changed; default 10 minutes; negative: never
 	CheckpointRate  int64         // bytes/s at which one is written while serving; default 256 MiB/s; negative: unlimited
 }
@@ -29,7 +29,7 @@ func (o *Options) setDefaults() error {
 	}
 	set(&o.SegmentSize, 64<<20)
 	set(&o.QueueBytes, 16<<20)
-	set(&o.CheckpointBytes, 256<<20)
+	set(&o.CheckpointBytes, 64<<20)
 	set(&o.CheckpointRate, 256<<20)
 	if o.CheckpointEvery == 0 {
 		o.CheckpointEvery = 10 * time.Minute
