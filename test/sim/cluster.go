@@ -32,6 +32,8 @@ type cluster struct {
 	history *history
 	log     *slog.Logger
 
+	namesBehind bool // clients answer changes of names before they are durable: no blackouts then
+
 	master *machine
 	chunks []*machine
 	mounts []*mount
@@ -99,7 +101,7 @@ type mount struct {
 func (c *cluster) mount() (*mount, error) {
 	p := &process{host: fmt.Sprintf("client%d", len(c.mounts)+1), network: c.network}
 	connection, err := client.Dial(context.Background(), address("master"), client.Options{
-		Name: p.host, Cred: client.Cred{Groups: []uint32{}}, Logger: c.log.With("on", p.host), PermissionsChecked: true, Dial: p.dial,
+		Name: p.host, Cred: client.Cred{Groups: []uint32{}}, Logger: c.log.With("on", p.host), PermissionsChecked: true, NamesBehind: c.namesBehind, Dial: p.dial,
 		DialTimeout: time.Minute, DialOptions: []grpc.DialOption{grpc.WithContextDialer(p.dial)},
 	})
 	if err != nil {

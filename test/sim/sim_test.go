@@ -18,6 +18,7 @@ var (
 	forFlag    = flag.Duration("for", 0, "new seeds for so long, instead of -seeds")
 	callsFlag  = flag.Int("calls", 30, "of each worker")
 	faultsFlag = flag.String("faults", "break,slow,kill,part,power,blackout", "kinds of faults, with commas between: break, slow, part, kill, power, flip, sick, blackout; or none, or all")
+	behindFlag = flag.Bool("behind", false, "clients answer changes of names before they are durable; there are no blackouts then")
 	logFlag    = flag.Bool("log", false, "show what the parts log")
 )
 
@@ -67,7 +68,7 @@ func runSeed(t *testing.T, seed uint64, faults []fault) bool {
 	var wrong []string
 	synctest.Test(t, func(*testing.T) {
 		c := newCluster(seed, log)
-		h = c.history
+		h, c.namesBehind = c.history, *behindFlag
 		if err := simulate(c, *callsFlag, faults); err != nil {
 			wrong = append(wrong, err.Error())
 		}

@@ -38,7 +38,7 @@ func simulate(c *cluster, calls int, faults []fault) error {
 		return err
 	}
 	faults = c.apart(faults)
-	blackout := slices.Contains(faults, blackouts) && c.random.IntN(2) == 0
+	blackout := slices.Contains(faults, blackouts) && !c.namesBehind && c.random.IntN(2) == 0
 	faults = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f == blackouts })
 	var ended atomic.Bool
 	trouble := make(chan error, 1)
