@@ -125,8 +125,8 @@ func (s *sessions) serve(ctx context.Context) (welcomed bool, err error) {
 	hello := s.hello()
 	s.leases.awaitUntold()
 	sent := time.Now()
-	if err := stream.Send(&pb.SessionRequest{Request: &pb.SessionRequest_Hello{Hello: hello}}); err != nil {
-		return false, streamError(stream, err)
+	if err := sendOn(stream, &pb.SessionRequest{Request: &pb.SessionRequest_Hello{Hello: hello}}); err != nil {
+		return false, err
 	}
 	events := make(chan *pb.SessionEvent)
 	broken := make(chan error, 1)
@@ -148,14 +148,6 @@ func receive(ctx context.Context, stream pb.Master_SessionClient, events chan<- 
 			return
 		}
 	}
-}
-
-// streamError is why a Send failed: only Recv knows.
-func streamError(stream pb.Master_SessionClient, err error) error {
-	if err == io.EOF {
-		_, err = stream.Recv()
-	}
-	return proto.FromStatus(err)
 }
 
 // converse handles events and keepalives of one stream, whose Hello was sent at that time.
@@ -223,9 +215,14 @@ func (s *sessions) converse(stream pb.Master_SessionClient, hello time.Time, eve
 }
 
 func sendKeepAlive(stream pb.Master_SessionClient, goodbye bool) error {
-	err := stream.Send(&pb.SessionRequest{Request: &pb.SessionRequest_KeepAlive{KeepAlive: &pb.KeepAlive{Goodbye: goodbye}}})
-	if err != nil {
-		return streamError(stream, err)
+	return sendOn(stream, &pb.SessionRequest{Request: &pb.SessionRequest_KeepAlive{KeepAlive: &pb.KeepAlive{Goodbye: goodbye}}})
+}
+
+// sendOn sends while receive works on the stream. Why one has ended only receiving tells, so
+// that is no error here.
+func sendOn(stream pb.Master_SessionClient, request *pb.SessionRequest) error {
+	if err := stream.Send(request); err != nil && err != io.EOF {
+		return proto.FromStatus(err)
 	}
 	return nil
 }
@@ -277,8 +274,8 @@ func (s *sessions) sendReturned() {
 
 func (s *sessions) answerRecalls(stream pb.Master_SessionClient) error {
 	for _, r := range s.leases.takeReturned() {
-		if err := stream.Send(&pb.SessionRequest{Request: &pb.SessionRequest_Returned{Returned: r}}); err != nil {
-			return streamError(stream, err)
+		if err := sendOn(stream, &pb.SessionRequest{Request: &pb.SessionRequest_Returned{Returned: r}}); err != nil {
+			return err
 		}
 	}
 	return nil
