@@ -214,12 +214,17 @@ func appendLines(args []string) error {
 		return err
 	}
 	for i := range count {
-		line := fmt.Sprintf("%s %04d %s\n", writer, i, strings.Repeat("x", i%200))
+		line := appendedLine(writer, i)
 		if n, err := f.WriteString(line); err != nil || n != len(line) {
 			return fmt.Errorf("append %d: %d bytes, %w", i, n, err)
 		}
 	}
 	return f.Close()
+}
+
+// appendedLine is what a writer appends as its line i.
+func appendedLine(writer string, i int) string {
+	return fmt.Sprintf("%s %04d %s\n", writer, i, strings.Repeat("x", i%200))
 }
 
 // mapped stores through a mapping on one mount, syncs it, and reads through a mapping
