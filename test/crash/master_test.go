@@ -114,7 +114,7 @@ func TestRecoveryPaths(t *testing.T) { // G8
 func TestDamagedLogIsRefused(t *testing.T) { // G8
 	t.Parallel()
 	c := cluster.Start(t, oneNode)
-	m := c.Mount()
+	m := c.Mount("--io-timeout", "5s") // in the end it has to leave without its master
 	c.Shell(m.Path, "for i in $(seq 50); do mkdir $i; done")
 	c.Master.Kill()
 	log := newestLog(t, c.Master.Dir)

@@ -106,7 +106,10 @@ func (s *side) look(t target, mount int) (f facts, ok bool) {
 	if t.follow {
 		flags = 0
 	}
-	return lookUp(dir, path, flags), ok
+	return unlessStale(func() (facts, syscall.Errno) {
+		f := lookUp(dir, path, flags)
+		return f, f.errno
+	}), ok
 }
 
 // query has the local kernel know that somebody has seen the times of what a call is about. Only then

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -91,7 +92,10 @@ func (x *execution) step(c *call) *fault {
 	x.workers[0].do(func() { x.query(c) })
 	x.workers[c.worker].do(func() {
 		local = c.op.run(x.local, c)
-		cluster = c.op.run(x.cluster, c)
+		cluster = unlessStale(func() (answer, syscall.Errno) {
+			a := c.op.run(x.cluster, c)
+			return a, a.errno
+		})
 	})
 	if !local.skipped {
 		x.calls++
@@ -109,6 +113,20 @@ func (x *execution) step(c *call) *fault {
 		}
 	})
 	return f
+}
+
+// unlessStale tries again what ends with ESTALE. A folder that the other mount has moved the kernel
+// takes in when it comes upon it at its new place; but not while it renames something else of the
+// same mount, as other programs have it do: then it looks once more, and gives up.
+func unlessStale[T any](try func() (T, syscall.Errno)) (result T) {
+	for range 20 {
+		var errno syscall.Errno
+		if result, errno = try(); errno != unix.ESTALE {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return result
 }
 
 // situation describes what a call was about, as it is behind it.
