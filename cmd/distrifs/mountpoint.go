@@ -91,14 +91,16 @@ func mountsBelow(dir string) ([]string, error) {
 }
 
 // detachLeftover removes a mount of ours whose process is gone. Files that are
-// still open on it answer errors anyway, so it is detached at once.
+// still open on it answer errors anyway, so it is detached at once; and by force, since a
+// process that was killed while the kernel forgot pages for it may be gone but for a thread
+// that waits for a request to itself.
 func detachLeftover(mountpoint string) error {
 	fstype, err := mountedType(mountpoint)
 	if err != nil || fstype != mountType {
 		return err
 	}
 	if os.Geteuid() == 0 {
-		err = unix.Unmount(mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		err = unix.Unmount(mountpoint, unix.MNT_FORCE|unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	} else {
 		err = exec.Command("fusermount3", "-u", "-z", mountpoint).Run()
 	}

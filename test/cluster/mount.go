@@ -99,7 +99,7 @@ func (m *Mount) cleanUp() {
 	}
 	command := []string{"fusermount3", "-u", "-z", m.Path}
 	if os.Geteuid() == 0 {
-		command = []string{"umount", "-l", m.Path}
+		command = []string{"umount", "-f", "-l", m.Path} // requests that nobody answers end, too
 	}
 	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 		m.t.Errorf("%v: %v: %s", command, err, out)
