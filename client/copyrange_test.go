@@ -195,6 +195,7 @@ func TestWhatOthersHaveOpenIsCopied(t *testing.T) {
 	}
 
 	// Once it is closed it is shared, and who opened it before asks where to write.
+	eventually(t, "release", func() bool { return cluster.Opens(a.Inode()) == 1 })
 	must(t, b.Truncate(t.Context(), 0))
 	a.ino.unshared = a.ino.unshared.Add(-retryShare)
 	copy(want, "later")
