@@ -11,15 +11,6 @@ import (
 
 // Changes of attributes, and commits, that this client answers itself (localnames.go).
 
-// Bits of ChangeBehind.set.
-const (
-	behindMode = 1 << iota
-	behindUID
-	behindGID
-	behindAtime
-	behindMtime
-)
-
 const setIDs = unix.S_ISUID | unix.S_ISGID
 
 // setAttrHere changes attributes other than the size, if that can be answered here.
@@ -39,23 +30,23 @@ func (c *Client) setAttrHere(cred Cred, ino proto.InodeID, set SetAttr) (attr At
 	change.Inode = uint64(ino)
 	l.localChange(h, now)
 	if set.Mode != nil {
-		change.Set, change.Mode = change.Set|behindMode, *set.Mode
+		change.Set, change.Mode = change.Set|proto.BehindMode, *set.Mode
 		h.attr.Mode = h.attr.Mode&unix.S_IFMT | *set.Mode&0o7777
 	}
 	if set.UID != nil {
-		change.Set, change.Uid = change.Set|behindUID, *set.UID
+		change.Set, change.Uid = change.Set|proto.BehindUID, *set.UID
 		h.attr.UID = *set.UID
 	}
 	if set.GID != nil {
-		change.Set, change.Gid = change.Set|behindGID, *set.GID
+		change.Set, change.Gid = change.Set|proto.BehindGID, *set.GID
 		h.attr.GID = *set.GID
 	}
 	if set.Atime != nil {
-		change.Set, change.Atime = change.Set|behindAtime, set.Atime.wire()
+		change.Set, change.Atime = change.Set|proto.BehindAtime, set.Atime.wire()
 		h.attr.Atime = set.Atime.at(now)
 	}
 	if set.Mtime != nil {
-		change.Set, change.Mtime = change.Set|behindMtime, set.Mtime.wire()
+		change.Set, change.Mtime = change.Set|proto.BehindMtime, set.Mtime.wire()
 		h.attr.Mtime = set.Mtime.at(now)
 	}
 	return h.attr, c.behind.add(change), true

@@ -111,7 +111,7 @@ func TestChangesBehind(t *testing.T) {
 			{Kind: pb.ChangeBehind_RENAME, Inode: file.Inode, Parent: one.folder, Name: []byte("a"), NewParent: one.others[0], NewName: []byte("b")},
 		}})
 		one.sends(&pb.ChangesBehind{First: 4, Changes: []*pb.ChangeBehind{
-			{Kind: pb.ChangeBehind_SET_ATTR, Inode: file.Inode, Set: behindMode | behindMtime, Mode: 0o600, Mtime: &pb.TimeChange{Sec: 5}, Sec: 1 << 31},
+			{Kind: pb.ChangeBehind_SET_ATTR, Inode: file.Inode, Set: proto.BehindMode | proto.BehindMtime, Mode: 0o600, Mtime: &pb.TimeChange{Sec: 5}, Sec: 1 << 31},
 			{Kind: pb.ChangeBehind_MAKE, Inode: one.others[1], Parent: one.folder, Name: []byte("link"), Mode: symlink | 0o777, Target: []byte("to")},
 			{Kind: pb.ChangeBehind_UNLINK, Inode: one.others[1], Parent: one.folder, Name: []byte("link")},
 		}})

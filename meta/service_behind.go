@@ -106,30 +106,21 @@ func commandBehind(one *session, sequence uint64, change *pb.ChangeBehind) (stat
 	return nil, proto.E(proto.NotSupported, "change behind", inodeName(change.Inode), "an unknown kind of change")
 }
 
-// Bits of ChangeBehind.set.
-const (
-	behindMode = 1 << iota
-	behindUID
-	behindGID
-	behindAtime
-	behindMtime
-)
-
 func setAttrBehind(h state.Header, ino proto.InodeID, change *pb.ChangeBehind) (state.Command, error) {
 	req := &pb.SetAttrRequest{}
 	for _, f := range []struct {
 		bit   uint32
 		to    **uint32
 		value *uint32
-	}{{behindMode, &req.Mode, &change.Mode}, {behindUID, &req.Uid, &change.Uid}, {behindGID, &req.Gid, &change.Gid}} {
+	}{{proto.BehindMode, &req.Mode, &change.Mode}, {proto.BehindUID, &req.Uid, &change.Uid}, {proto.BehindGID, &req.Gid, &change.Gid}} {
 		if change.Set&f.bit != 0 {
 			*f.to = f.value
 		}
 	}
-	if change.Set&behindAtime != 0 {
+	if change.Set&proto.BehindAtime != 0 {
 		req.Atime = change.Atime
 	}
-	if change.Set&behindMtime != 0 {
+	if change.Set&proto.BehindMtime != 0 {
 		req.Mtime = change.Mtime
 	}
 	c := &state.SetAttr{Header: h, Inode: ino}
