@@ -37,15 +37,15 @@ func (t *tables) checkACL(slot uint32, cred *Cred, mask uint32) proto.Kind {
 	switch n := t.inodes.get(slot); {
 	case n.kind() == typeLink:
 		return proto.NotSupported
-	case mask == mayWrite && !cred.owns(n):
+	case mask == mayWrite && !t.owns(cred, n):
 		return proto.NotPermitted
 	}
 	return proto.OK
 }
 
-// permitsACL is may for a caller who is neither root nor the owner.
-func permitsACL(list acl.List, n *inode, cred *Cred, mask uint32) bool {
-	who := acl.Subject{UID: cred.UID, In: cred.in, Member: cred.in(n.gid)}
+// permitsACL is may for a caller who is neither root nor the owner, of an inode of a group.
+func permitsACL(list acl.List, gid uint32, cred *Cred, mask uint32) bool {
+	who := acl.Subject{UID: cred.UID, In: cred.in, Member: cred.in(gid)}
 	return list.Permits(&who, uint16(mask))
 }
 
@@ -63,7 +63,7 @@ func (s *State) setACL(c *SetXattr, slot uint32) proto.Kind {
 	if isAccess && list != nil {
 		n := s.inodes.mut(slot)
 		n.mode = n.mode&^modeRWX | uint16(list.Mode())
-		if c.Cred.UID != 0 && !c.Cred.in(n.gid) {
+		if c.Cred.UID != 0 && !c.Cred.in(s.owner(n).gid) {
 			n.mode &^= modeSetGID
 		}
 		if list.Minimal() {

@@ -57,7 +57,7 @@ func (t *tables) checkMode(c *SetAttr, slot uint32) proto.Kind {
 		return proto.OK
 	case n.kind() == typeLink:
 		return proto.NotSupported
-	case !c.Cred.owns(n):
+	case !t.owns(&c.Cred, n):
 		return proto.NotPermitted
 	}
 	return proto.OK
@@ -66,14 +66,14 @@ func (t *tables) checkMode(c *SetAttr, slot uint32) proto.Kind {
 // checkOwner: root may give a file to anybody; the owner may name himself again, and
 // a group of his.
 func (t *tables) checkOwner(c *SetAttr, slot uint32) proto.Kind {
-	n := t.inodes.get(slot)
+	owner := t.owner(t.inodes.get(slot))
 	if c.Cred.UID == 0 {
 		return proto.OK
 	}
-	if c.Set&SetUID != 0 && (c.Cred.UID != n.uid || c.UID != n.uid) {
+	if c.Set&SetUID != 0 && (c.Cred.UID != owner.uid || c.UID != owner.uid) {
 		return proto.NotPermitted
 	}
-	if c.Set&SetGID != 0 && (c.Cred.UID != n.uid || c.GID != n.gid && !c.Cred.in(c.GID)) {
+	if c.Set&SetGID != 0 && (c.Cred.UID != owner.uid || c.GID != owner.gid && !c.Cred.in(c.GID)) {
 		return proto.NotPermitted
 	}
 	return proto.OK
@@ -114,7 +114,7 @@ func (t *tables) checkDrop(c *SetAttr, slot uint32) proto.Kind {
 // anything else is for the owner. A size that changes sets mtime by itself.
 func (t *tables) checkTimes(c *SetAttr, slot uint32) proto.Kind {
 	const explicit, both = SetAtime | SetMtime, SetAtimeNow | SetMtimeNow
-	if c.Set&(explicit|both) == 0 || c.Cred.owns(t.inodes.get(slot)) {
+	if c.Set&(explicit|both) == 0 || t.owns(&c.Cred, t.inodes.get(slot)) {
 		return proto.OK
 	}
 	switch {
@@ -136,7 +136,7 @@ func (t *tables) setMode(c *SetAttr, slot uint32) {
 	}
 	n := t.inodes.mut(slot)
 	n.mode = n.mode&typeMask | uint16(c.Mode)&modePerm
-	if c.Cred.UID != 0 && !c.Cred.in(n.gid) {
+	if c.Cred.UID != 0 && !c.Cred.in(t.owner(n).gid) {
 		n.mode &^= modeSetGID
 	}
 	t.chmodACL(slot)
@@ -154,12 +154,14 @@ func (t *tables) setOwner(c *SetAttr, slot uint32) {
 		t.clearSetIDs(n, &c.Cred)
 		t.dropXattr(slot, capabilityName)
 	}
+	owner := t.owner(n)
 	if c.Set&SetUID != 0 {
-		n.uid = c.UID
+		owner.uid = c.UID
 	}
 	if c.Set&SetGID != 0 {
-		n.gid = c.GID
+		owner.gid = c.GID
 	}
+	t.putOwner(slot, owner.uid, owner.gid)
 }
 
 // capabilityName is the attribute that holds the capabilities of an executable.
@@ -186,16 +188,15 @@ func (t *tables) dropSetIDs(slot uint32, cred *Cred) {
 // locking) to members of the group.
 func (t *tables) clearSetIDs(n *inode, cred *Cred) {
 	n.mode &^= modeSetUID
-	if n.mode&modeGroupX != 0 || cred.UID != 0 && !cred.in(n.gid) {
+	if n.mode&modeGroupX != 0 || cred.UID != 0 && !cred.in(t.owner(n).gid) {
 		n.mode &^= modeSetGID
 	}
 }
 
 // setSize sets the size alone.
 func (t *tables) setSize(slot uint32, size uint64) {
-	n := t.inodes.mut(slot)
-	t.counts.bytes += size - n.size.get()
-	n.size.put(size)
+	t.counts.bytes += size - t.size(t.inodes.get(slot))
+	t.putSize(slot, size)
 }
 
 // truncate sets the size and frees the chunks wholly beyond it.

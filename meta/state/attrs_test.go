@@ -225,17 +225,27 @@ func TestXattrs(t *testing.T) {
 	reload(t, f.State)
 }
 
-func TestChangeCounterGrowsBeyond32Bits(t *testing.T) {
+func TestNumbersGrowBeyondTheirRecord(t *testing.T) {
 	f := newFixture(t)
 	ino := f.make(root, top, "f", typeFile)
-	f.inodes.mut(ino.Slot()).change = 1<<32 - 1
-	for want := range uint64(3) {
-		r := f.ok(&SetAttr{Header: f.header(root), Inode: ino, Set: SetAtimeNow})
-		if r.Attr.Change != 1<<32+want {
-			t.Fatalf("change %d", r.Attr.Change)
+	for _, edge := range []uint64{1 << 16, 1 << 32, 1 << 47} {
+		f.putChange(ino.Slot(), edge-1)
+		for want := range uint64(3) {
+			r := f.ok(&SetAttr{Header: f.header(root), Inode: ino, Set: SetAtimeNow})
+			if r.Attr.Change != edge+want {
+				t.Fatalf("change %d, want %d", r.Attr.Change, edge+want)
+			}
+		}
+		if a, _ := reload(t, f.State).Attr(ino); a.Change != edge+2 {
+			t.Errorf("change after a checkpoint: %d, want %d", a.Change, edge+2)
 		}
 	}
-	if a, _ := reload(t, f.State).Attr(ino); a.Change != 1<<32+2 {
-		t.Errorf("after a checkpoint: %d", a.Change)
+	for _, size := range []uint64{1<<32 - 1, 1 << 32, MaxFileSize, 5, 0} {
+		if r := f.ok(&SetAttr{Header: f.header(root), Inode: ino, Set: SetSize, Size: size}); r.Attr.Size != size || f.Stats().Bytes != size {
+			t.Fatalf("size %d and %d in all, want %d", r.Attr.Size, f.Stats().Bytes, size)
+		}
+		if a, _ := reload(t, f.State).Attr(ino); a.Size != size {
+			t.Errorf("size after a checkpoint: %d, want %d", a.Size, size)
+		}
 	}
 }

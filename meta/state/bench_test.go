@@ -1,124 +1,150 @@
 package state
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"runtime"
-	"sync"
+	"runtime/debug"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/proto"
 )
 
-// The figures that the master is built for: ten million files with names of 16 bytes
-// and one chunk of three replicas, in directories of a thousand.
-const (
-	benchFiles  = 10_000_000
-	benchPerDir = 1000
-)
+var benchFiles = flag.String("files", "10000,1000000,10000000", "how many files BenchmarkFiles has, one after the other; 100 million take 10 GB")
 
-// big is built once and shared by the benchmarks; those that change it leave it alike.
-var big struct {
-	once  sync.Once
-	state *State
-	dirs  []proto.InodeID
-	bytes uint64 // live heap that it takes
-}
-
-func benchName(i int) []byte { return fmt.Appendf(nil, "file-%011d", i) }
-
-func buildBig() {
-	before := liveHeap()
-	s := New()
-	now := Time{Sec: 1_700_000_000}
-	s.Apply(0, &Init{Cluster: proto.ClusterID{1}, ChunkSize: proto.DefaultChunkSize, Replicas: 3, MinReplicas: 2, Seed: 42, Now: now})
-	for i := range 10 {
-		s.Apply(0, &RegisterNode{Instance: uuid.UUID{byte(i + 1)}, Address: "host:1"})
-	}
-	for i := range benchFiles {
-		if i%benchPerDir == 0 {
-			r := s.Apply(0, &Make{Header: Header{Now: now}, Parent: proto.RootInode, Name: fmt.Appendf(nil, "dir-%d", i), Mode: typeDir | 0o755})
-			big.dirs = append(big.dirs, r.Inode)
-		}
-		now.Nsec = uint32(i % 1e9)
-		n := proto.NodeID(i%8 + 1)
-		r := s.Apply(0, &Make{
-			Header: Header{Now: now}, Parent: big.dirs[len(big.dirs)-1], Name: benchName(i), Mode: typeFile | 0o644,
-			Chain: []proto.NodeID{n, n + 1, n + 2},
-		})
-		now.Nsec = uint32((i + 1000) % 1e9)
-		s.Apply(0, &Commit{Header: Header{Now: now}, Inode: r.Inode, Size: 1000, Chunks: []proto.ChunkID{r.Chunks[0].ID}, Mtime: now})
-	}
-	big.state = s
-	big.bytes = liveHeap() - before
-}
-
-func liveHeap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
-
-func tenMillion(b *testing.B) *State {
+// BenchmarkFiles shows what the number of files costs: the memory of each, the time of
+// every operation on random ones, of a collection, of a checkpoint and of a restart.
+func BenchmarkFiles(b *testing.B) {
 	if testing.Short() {
-		b.Skip("needs 2 GiB and half a minute")
+		b.Skip("needs 2 GiB and a minute")
 	}
-	big.once.Do(buildBig)
-	b.ResetTimer()
-	return big.state
+	defer debug.SetGCPercent(debug.SetGCPercent(10))
+	for _, count := range strings.Split(*benchFiles, ",") {
+		b.Run(count, func(b *testing.B) {
+			files, err := strconv.Atoi(count)
+			if err != nil {
+				b.Fatal(err)
+			}
+			all := newBulk(files)
+			b.Run("memory", all.benchMemory)
+			b.Run("reads", all.benchReads)
+			b.Run("changes", all.benchChanges)
+			b.Run("checkpoint", all.benchCheckpoint)
+			checkpoint := all.save(b)
+			all = nil // a second state has its room
+			b.Run("load", func(b *testing.B) { benchLoad(b, checkpoint, files) })
+		})
+	}
 }
 
-// BenchmarkTenMillionFilesMemory: at most 160 bytes a file, a collection under 10 ms.
-func BenchmarkTenMillionFilesMemory(b *testing.B) {
-	s := tenMillion(b)
-	start := time.Now()
+// benchMemory is a garbage collection, and what a file takes.
+func (s *bulk) benchMemory(b *testing.B) {
 	for range b.N {
 		runtime.GC()
 	}
-	b.ReportMetric(float64(time.Since(start).Microseconds())/1000/float64(b.N), "gc-ms")
-	b.ReportMetric(float64(big.bytes)/benchFiles, "bytes/file")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "gc-ms")
+	b.ReportMetric(float64(s.bytes)/float64(s.files), "bytes/file")
+	each := func(bytes uint64) float64 { return float64(bytes) / float64(s.files) }
 	m := s.Stats().Memory
-	b.Logf("per file: inodes %d, chunks %d, arena %d, directories %d", m.Inodes/benchFiles, m.Chunks/benchFiles, m.Arena/benchFiles, m.Directories/benchFiles)
+	b.Logf("of them: inodes %.1f, chunks %.1f, names and tries %.1f, directories %.1f", each(m.Inodes), each(m.Chunks), each(m.Arena), each(m.Directories))
 }
 
-// BenchmarkTenMillionFilesLookup: at least 300,000 lookups/s on one core.
-func BenchmarkTenMillionFilesLookup(b *testing.B) {
-	s := tenMillion(b)
-	r := rand.New(rand.NewPCG(1, 2))
-	names := make([][]byte, 1<<16)
-	dirs := make([]proto.InodeID, len(names))
-	for i := range names {
-		n := r.IntN(benchFiles)
-		names[i], dirs[i] = benchName(n), big.dirs[n/benchPerDir]
-	}
-	cred := Cred{UID: 1000, GID: 1000}
-	b.ResetTimer()
+// benchBatch is how many files a batch of operations takes; an operation of the benchmark
+// is a batch.
+const benchBatch = 1000
+
+// stopwatch adds up what the kinds of operations take.
+type stopwatch struct {
+	b     *testing.B
+	spent map[string]time.Duration
+}
+
+func newStopwatch(b *testing.B) *stopwatch { return &stopwatch{b, map[string]time.Duration{}} }
+
+// times does an operation for each of a batch.
+func (w *stopwatch) times(what string, operation func(i int) proto.Kind) {
 	start := time.Now()
-	for i := range b.N {
-		if _, kind := s.Lookup(dirs[i%len(dirs)], names[i%len(dirs)], cred); kind != proto.OK {
-			b.Fatal(kind)
+	for i := range benchBatch {
+		if kind := operation(i); kind != proto.OK {
+			w.b.Fatalf("%s: %v", what, kind)
 		}
 	}
-	b.ReportMetric(float64(b.N)/time.Since(start).Seconds(), "lookups/s")
+	w.spent[what] += time.Since(start)
 }
 
-// BenchmarkTenMillionFilesCreate makes and removes files.
-func BenchmarkTenMillionFilesCreate(b *testing.B) {
-	s := tenMillion(b)
-	for i := range b.N {
-		dir := big.dirs[i*7919%len(big.dirs)]
-		c := &Make{Parent: dir, Name: []byte("another file"), Mode: typeFile | 0o644, Chain: []proto.NodeID{1, 2, 3}}
-		r := s.Apply(0, c)
-		s.Apply(0, &Unlink{Parent: dir, Name: c.Name})
-		s.Apply(0, &Reap{Inodes: []proto.InodeID{r.Inode}})
+func (w *stopwatch) report() {
+	for what, spent := range w.spent {
+		w.b.ReportMetric(float64(spent.Nanoseconds())/benchBatch/float64(w.b.N), what+"-ns")
 	}
+}
+
+func (s *bulk) benchReads(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	w := newStopwatch(b)
+	names, picks := make([][]byte, benchBatch), make([]int, benchBatch)
+	for range b.N {
+		for i := range picks {
+			picks[i] = r.IntN(s.files)
+			names[i] = bulkName(picks[i])
+		}
+		w.times("lookup", func(i int) proto.Kind {
+			_, kind := s.Lookup(s.dir(picks[i]), names[i], bulkUser)
+			return kind
+		})
+		for i := range picks {
+			picks[i] = r.IntN(s.files)
+		}
+		w.times("stat", func(i int) proto.Kind {
+			_, kind := s.Attr(s.inodes[picks[i]])
+			return kind
+		})
+	}
+	w.report()
+}
+
+// benchChanges makes files in random directories, and takes them away again.
+func (s *bulk) benchChanges(b *testing.B) {
+	r := rand.New(rand.NewPCG(3, 4))
+	w := newStopwatch(b)
+	header := Header{Cred: bulkUser, Now: bulkTime}
+	names, dirs, files, chunks := make([][]byte, benchBatch), make([]proto.InodeID, benchBatch), make([]proto.InodeID, benchBatch), make([]proto.ChunkID, benchBatch)
+	for i := range names {
+		names[i] = fmt.Appendf(nil, "more-%011d", i)
+	}
+	for range b.N {
+		for i := range dirs {
+			dirs[i] = s.dirs[r.IntN(len(s.dirs))]
+		}
+		w.times("create", func(i int) proto.Kind {
+			r := s.Apply(0, &Make{Header: header, Parent: dirs[i], Name: names[i], Mode: typeFile | 0o644})
+			files[i] = r.Inode
+			return r.Kind
+		})
+		w.times("assign", func(i int) proto.Kind {
+			r := s.Apply(0, &AssignChunks{Header: header, Inode: files[i], Chains: [][]proto.NodeID{bulkChain(i)}})
+			chunks[i] = r.Chunks[0].ID
+			return r.Kind
+		})
+		w.times("commit", func(i int) proto.Kind {
+			return s.Apply(0, &Commit{Header: header, Inode: files[i], Size: 1000, Chunks: chunks[i : i+1], Mtime: header.Now}).Kind
+		})
+		w.times("rename", func(i int) proto.Kind {
+			return s.Apply(0, &Rename{Header: header, Parent: dirs[i], Name: names[i], NewParent: dirs[benchBatch-1-i], NewName: names[i]}).Kind
+		})
+		w.times("unlink", func(i int) proto.Kind {
+			return s.Apply(0, &Unlink{Header: header, Parent: dirs[benchBatch-1-i], Name: names[i]}).Kind
+		})
+		w.times("reap", func(i int) proto.Kind { return s.Apply(0, &Reap{Inodes: files[i : i+1]}).Kind })
+	}
+	w.report()
 }
 
 // threadCPU is the processor time of the calling thread.
@@ -130,11 +156,10 @@ func threadCPU(b *testing.B) time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// BenchmarkTenMillionFilesCheckpoint: nobody waits more than 20 ms, neither for the
-// snapshot nor for a command while the checkpoint is written. Elapsed time contains
-// what other processes take of the machine; -cpu-ms is what the slowest command did itself.
-func BenchmarkTenMillionFilesCheckpoint(b *testing.B) {
-	s := tenMillion(b)
+// benchCheckpoint: nobody waits more than 20 ms, neither for the snapshot nor for a
+// command while the checkpoint is written. Elapsed time contains what other processes
+// take of the machine; -cpu-ms is what the slowest command did itself.
+func (s *bulk) benchCheckpoint(b *testing.B) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var hold, slowest, slowestCPU, write time.Duration
@@ -155,7 +180,7 @@ func BenchmarkTenMillionFilesCheckpoint(b *testing.B) {
 				writing = false
 			default:
 				before, beforeCPU := time.Now(), threadCPU(b)
-				s.Apply(0, &SetAttr{Inode: big.dirs[i*7919%len(big.dirs)], Set: SetMtime, Mtime: Time{Sec: int64(i)}})
+				s.Apply(0, &SetAttr{Inode: s.inodes[i*7919%s.files], Set: SetMode, Mode: 0o644})
 				slowestCPU = max(slowestCPU, threadCPU(b)-beforeCPU)
 				took := time.Since(before)
 				slowest = max(slowest, took)
@@ -175,33 +200,36 @@ func BenchmarkTenMillionFilesCheckpoint(b *testing.B) {
 	b.ReportMetric(float64(size)/(1<<20), "checkpoint-MiB")
 }
 
-// BenchmarkTenMillionFilesLoad: well under 15 s.
-func BenchmarkTenMillionFilesLoad(b *testing.B) {
-	s := tenMillion(b)
+// save writes a checkpoint into a file.
+func (s *bulk) save(b *testing.B) *os.File {
 	file, err := os.Create(b.TempDir() + "/checkpoint")
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer file.Close()
+	b.Cleanup(func() { file.Close() })
 	if _, err := s.Snapshot().WriteTo(file); err != nil {
 		b.Fatal(err)
 	}
-	b.ResetTimer()
-	start := time.Now()
+	return file
+}
+
+func benchLoad(b *testing.B, checkpoint *os.File, files int) {
 	for range b.N {
-		if _, err := file.Seek(0, io.SeekStart); err != nil {
+		runtime.GC()
+		if _, err := checkpoint.Seek(0, io.SeekStart); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := Load(file); err != nil {
+		if _, err := Load(checkpoint); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(time.Since(start).Seconds()/float64(b.N), "load-s")
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "load-s")
+	b.ReportMetric(float64(b.N)*float64(files)/b.Elapsed().Seconds(), "files/s")
 }
 
 // BenchmarkDecode reads the command that is most frequent.
 func BenchmarkDecode(b *testing.B) {
-	payload := (&Make{Parent: 1, Name: benchName(1), Mode: typeFile, Chain: []proto.NodeID{1, 2, 3}}).Encode(nil)
+	payload := (&Make{Parent: 1, Name: bulkName(1), Mode: typeFile, Chain: []proto.NodeID{1, 2, 3}}).Encode(nil)
 	b.SetBytes(int64(len(payload)))
 	for range b.N {
 		if _, err := Decode(OpMake, payload); err != nil {

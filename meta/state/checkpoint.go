@@ -27,7 +27,7 @@ import (
 //	2 nodes        in order of ids from 1: uuid instance, bytes address
 //	3 inodes       in order of slots from 1: u8 form, u32 generation. Form 0: the slot is free.
 //	               The others go on: u16 mode, u32 nlink, u32 uid, u32 gid, u32 rdev, u64 size,
-//	               stamp mtime, stamp btime, u64 change, in form 2 also: stamp atime, stamp ctime;
+//	               stamp mtime, stamp btime, u64 change (below 2^48), in form 2 also: stamp atime, stamp ctime;
 //	               nlink 65535 is a file that never had a name and may get one;
 //	               form 1 when atime = btime and ctime = mtime. Form 3 (a time without a stamp):
 //	               like form 1 with both stamps 0, then time atime, mtime, ctime, btime
@@ -121,6 +121,7 @@ func (sn *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	sn.inodes.thaw()
 	sn.colds.thaw()
 	sn.dirs.thaw()
+	sn.owners.thaw()
 	cw.contents(&sn.tables)
 	sn.thaw()
 	sn.sum = cw.end()
@@ -300,7 +301,7 @@ func (w *checkpointWriter) inodes(t *tables) {
 }
 
 func (w *checkpointWriter) inode(t *tables, slot uint32, n *inode) {
-	form, rdev := t.timesForm(slot), uint32(0)
+	form, rdev, owner := t.timesForm(slot), uint32(0), t.owner(n)
 	if n.kind() == typeChar || n.kind() == typeBlock {
 		rdev = n.content
 	}
@@ -312,16 +313,16 @@ func (w *checkpointWriter) inode(t *tables, slot uint32, n *inode) {
 	} else {
 		w.u32(t.nlink(slot))
 	}
-	w.u32(n.uid)
-	w.u32(n.gid)
+	w.u32(owner.uid)
+	w.u32(owner.gid)
 	w.u32(rdev)
-	w.u64(n.size.get())
+	w.u64(t.size(n))
 	if form == formInodeFar {
 		w.u64(0)
 		w.u64(0)
 	} else {
-		w.u64(n.mtime.get())
-		w.u64(n.btime.get())
+		w.u64(uint64(n.mtime))
+		w.u64(uint64(n.btime))
 	}
 	w.u64(t.change(slot))
 	switch form {
@@ -347,7 +348,7 @@ func (t *tables) timesForm(slot uint32) uint8 {
 	switch c := t.colds.get(n.cold); {
 	case c.atime.far():
 		return formInodeFar
-	case uint64(c.atime) != n.btime.get() || uint64(c.ctime) != n.mtime.get():
+	case c.atime != n.btime || c.ctime != n.mtime:
 		return formInodeTimes
 	}
 	return formInode

@@ -257,7 +257,7 @@ func (s *State) commit(c *Commit) Result {
 			s.setCommitted(id.Slot())
 		}
 	}
-	if n := s.inodes.get(slot); c.Size > n.size.get() {
+	if c.Size > s.size(s.inodes.get(slot)) {
 		s.setSize(slot, c.Size)
 	}
 	if c.Cred.UID != 0 {

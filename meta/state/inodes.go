@@ -25,25 +25,20 @@ const (
 	modePerm   = 0o7777
 )
 
-// wide is a 64-bit number in a record that is aligned to 4 bytes.
-type wide [2]uint32
-
-func (w wide) get() uint64   { return uint64(w[1])<<32 | uint64(w[0]) }
-func (w *wide) put(v uint64) { w[0], w[1] = uint32(v), uint32(v>>32) }
-
-// inode is the record of an inode. A free slot has mode 0 and keeps the generation
-// that its next inode will have.
+// inode is the record of an inode, 40 bytes. Of the numbers that are seldom large it has
+// the low bits; the others are in its cold record. A free slot has mode 0 and keeps the
+// generation that its next inode will have.
 type inode struct {
 	generation uint32
 	mode       uint16
 	nlink      uint16 // names, or unnamed; of a directory see there
-	uid, gid   uint32
+	owner      uint16 // low bits of the number of user and group
+	change     uint16 // low bits
 	content    uint32 // by type: file map, directory, target's blob, rdev
 	cold       uint32 // what few inodes have; 0: none
-	change     uint32 // low half; the high half is cold
-	size       wide   // bytes
-	btime      wide   // stamp; also atime, unless that is cold
-	mtime      wide   // stamp; also ctime, unless that is cold
+	size       uint32 // bytes, low bits
+	btime      stamp  // also atime, unless that is cold
+	mtime      stamp  // also ctime, unless that is cold
 }
 
 func (n *inode) freeLink() *uint32 { return &n.content }
@@ -84,8 +79,9 @@ func (t *tables) inodeID(slot uint32) proto.InodeID {
 func (t *tables) newInode(mode, uid, gid uint32, now Time) uint32 {
 	slot := t.inodes.alloc()
 	n := t.inodes.mut(slot)
-	*n = inode{generation: n.generation, mode: uint16(mode), uid: uid, gid: gid, change: 1}
+	*n = inode{generation: n.generation, mode: uint16(mode), change: 1}
 	t.putTimes(slot, times{atime: now, mtime: now, ctime: now, btime: now})
+	t.putOwner(slot, uid, gid)
 	t.counts.add(n.kind(), 1)
 	return slot
 }
@@ -97,12 +93,13 @@ func (t *tables) freeInode(slot uint32, freed []Chunk) []Chunk {
 	switch n.kind() {
 	case typeFile:
 		freed = t.truncateChunks(slot, 0, freed)
-		t.counts.bytes -= n.size.get()
+		t.counts.bytes -= t.size(n)
 	case typeDir:
 		t.dirs.release(n.content)
 	case typeLink:
 		t.arena.freeBlob(n.content)
 	}
+	t.owners.drop(t.ownerNumber(n))
 	if n.cold != 0 {
 		c := t.colds.get(n.cold)
 		t.freeXattrs(c.xattrs)
@@ -140,22 +137,54 @@ func (t *tables) nlink(slot uint32) uint32 {
 	return uint32(n.nlink)
 }
 
+// Changes of an inode are counted in 48 bits, 16 of them in its own record: a million a
+// second for nine years.
+const (
+	changeLowBits = 16
+	maxChange     = 1<<48 - 1
+)
+
 func (t *tables) change(slot uint32) uint64 {
 	n := t.inodes.get(slot)
 	change := uint64(n.change)
 	if n.cold != 0 {
-		change |= uint64(t.colds.get(n.cold).changeHigh) << 32
+		change |= uint64(t.colds.get(n.cold).changeHigh) << changeLowBits
 	}
 	return change
+}
+
+func (t *tables) putChange(slot uint32, change uint64) {
+	n := t.inodes.mut(slot)
+	n.change = uint16(change)
+	if high := uint32(change >> changeLowBits); high != 0 || n.cold != 0 {
+		t.colds.mut(t.needCold(slot)).changeHigh = high
+	}
+}
+
+// size is in bytes. A file of 4 GiB has so many chunks that its cold record is nothing.
+func (t *tables) size(n *inode) uint64 {
+	size := uint64(n.size)
+	if n.cold != 0 {
+		size |= uint64(t.colds.get(n.cold).sizeHigh) << 32
+	}
+	return size
+}
+
+func (t *tables) putSize(slot uint32, size uint64) {
+	n := t.inodes.mut(slot)
+	n.size = uint32(size)
+	if high := uint32(size >> 32); high != 0 || n.cold != 0 {
+		t.colds.mut(t.needCold(slot)).sizeHigh = high
+	}
 }
 
 // attr gives the attributes of a live inode.
 func (t *tables) attr(slot uint32) Attr {
 	n := t.inodes.get(slot)
-	w := t.times(slot)
+	w, owner := t.times(slot), t.owner(n)
 	a := Attr{
-		Inode: t.inodeID(slot), Mode: uint32(n.mode), Nlink: t.nlink(slot), UID: n.uid, GID: n.gid,
-		Size:  n.size.get(),
+		Inode: t.inodeID(slot), Mode: uint32(n.mode), Nlink: t.nlink(slot), UID: owner.uid, GID: owner.gid,
+		Size:  t.size(n),
 		Atime: w.atime, Mtime: w.mtime, Ctime: w.ctime, Btime: w.btime,
 		Change: t.change(slot), Plain: t.xattrs(slot) == 0,
 	}
@@ -186,14 +215,15 @@ func (t *tables) may(slot uint32, cred *Cred, mask uint32) bool {
 	if cred.UID == 0 {
 		return mask&mayExec == 0 || n.isDir() || mode&0o111 != 0
 	}
-	if cred.UID == n.uid {
+	owner := t.owner(n)
+	if cred.UID == owner.uid {
 		return mode>>6&mask == mask
 	}
 	list := t.acl(slot, accessACL)
 	switch {
 	case list != nil:
-		return permitsACL(list, n, cred, mask)
-	case cred.in(n.gid):
+		return permitsACL(list, owner.gid, cred, mask)
+	case cred.in(owner.gid):
 		mode >>= 3
 	}
 	return mode&mask == mask
@@ -211,6 +241,3 @@ func (c *Cred) in(gid uint32) bool {
 	}
 	return false
 }
-
-// owns says whether the caller may do what only the owner may.
-func (c *Cred) owns(n *inode) bool { return c.UID == 0 || c.UID == n.uid }

@@ -272,20 +272,18 @@ func (l *loader) loadInode() {
 	mode, nlink, uid, gid, rdev, size := l.u16(), l.u32(), l.u32(), l.u32(), l.u32(), l.u64()
 	mtime, btime, change := l.stamp(), l.stamp(), l.u64()
 	w := l.times(form, mtime, btime)
-	l.check(generation != retired, "generation out of range")
+	l.check(generation != retired && change <= maxChange, "an inode out of range")
 	if l.bad || l.err != nil {
 		return
 	}
 	l.inodes.live++
 	n := l.inodes.mut(slot)
-	*n = inode{generation: generation, mode: mode, uid: uid, gid: gid}
-	n.size.put(size)
-	n.change = uint32(change)
+	*n = inode{generation: generation, mode: mode}
 	l.putTimes(slot, w)
-	if high := uint32(change >> 32); high != 0 {
-		l.colds.mut(l.needCold(slot)).changeHigh = high
-	}
-	l.loadContent(n, nlink, rdev)
+	l.putOwner(slot, uid, gid)
+	l.putSize(slot, size)
+	l.putChange(slot, change)
+	l.loadContent(n, nlink, size, rdev)
 	l.counts.add(n.kind(), 1)
 }
 
@@ -306,8 +304,7 @@ func (l *loader) times(form uint8, mtime, btime stamp) times {
 }
 
 // loadContent fills in what depends on the type.
-func (l *loader) loadContent(n *inode, nlink, rdev uint32) {
-	size := n.size.get()
+func (l *loader) loadContent(n *inode, nlink uint32, size uint64, rdev uint32) {
 	isDevice := n.kind() == typeChar || n.kind() == typeBlock
 	l.check(rdev == 0 || isDevice, "a device number without a device")
 	switch n.kind() {
@@ -371,7 +368,7 @@ func (l *loader) loadSymlink() {
 		return
 	}
 	n := l.inodes.mut(slot)
-	ok := n.kind() == typeLink && uint64(len(target)) == n.size.get() && bytes.IndexByte(target, 0) < 0
+	ok := n.kind() == typeLink && uint64(len(target)) == l.size(n) && bytes.IndexByte(target, 0) < 0
 	l.check(ok, "target of a symlink out of range")
 	if l.err == nil {
 		n.content = l.arena.newBlob(target)

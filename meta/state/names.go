@@ -57,7 +57,7 @@ func (t *tables) mayTake(l *location, cred *Cred, wantDir bool) proto.Kind {
 		return proto.Access
 	}
 	dir, n := t.inodes.get(l.dir), t.inodes.get(l.inode)
-	if dir.mode&modeSticky != 0 && !cred.owns(n) && cred.UID != dir.uid {
+	if dir.mode&modeSticky != 0 && !t.owns(cred, n) && cred.UID != t.owner(dir).uid {
 		return proto.NotPermitted
 	}
 	switch {
@@ -100,7 +100,7 @@ func (t *tables) checkMake(c *Make, mode uint32) proto.Kind {
 }
 
 // inherit gives mode and group of what is made in a directory.
-func inherit(mode uint32, dir *inode, cred *Cred) (newMode, gid uint32) {
+func (t *tables) inherit(mode uint32, dir *inode, cred *Cred) (newMode, gid uint32) {
 	switch mode & typeMask {
 	case typeDir:
 		mode &^= modeSetUID | modeSetGID
@@ -110,14 +110,15 @@ func inherit(mode uint32, dir *inode, cred *Cred) (newMode, gid uint32) {
 	if dir.mode&modeSetGID == 0 {
 		return mode, cred.GID
 	}
+	gid = t.owner(dir).gid
 	const setGIDExec = modeSetGID | modeGroupX
 	switch {
 	case mode&typeMask == typeDir:
 		mode |= modeSetGID
-	case mode&setGIDExec == setGIDExec && cred.UID != 0 && !cred.in(dir.gid):
+	case mode&setGIDExec == setGIDExec && cred.UID != 0 && !cred.in(gid):
 		mode &^= modeSetGID
 	}
-	return mode, dir.gid
+	return mode, gid
 }
 
 func (s *State) make(c *Make) Result { return s.makeOf(c, 0) }
@@ -147,7 +148,7 @@ func (s *State) makeOf(c *Make, reserved uint32) Result {
 	}
 
 	now := c.Now
-	mode, gid := inherit(mode, s.inodes.get(l.dir), &c.Cred)
+	mode, gid := s.inherit(mode, s.inodes.get(l.dir), &c.Cred)
 	mode, inherited := s.bequeath(l.dir, mode, c.Umask)
 	slot := reserved
 	if slot == 0 {
@@ -164,7 +165,7 @@ func (s *State) makeOf(c *Make, reserved uint32) Result {
 		s.mutDirectory(l.dir).nlink++
 	case typeLink:
 		n.content = s.arena.newBlob(c.Target)
-		n.size.put(uint64(len(c.Target)))
+		s.putSize(slot, uint64(len(c.Target)))
 	case typeChar, typeBlock:
 		n.content = c.Rdev
 	}

@@ -45,7 +45,7 @@ func (s *State) makeReserved(c *MakeReserved) Result {
 // isReserved tells whether an inode is as Reserve made it.
 func (t *tables) isReserved(slot uint32) bool {
 	n := t.inodes.get(slot)
-	return n.mode == typeFile && n.nlink == unnamed && n.uid == 0 && n.gid == 0 && n.cold == 0 && n.change == 1 && n.size.get() == 0
+	return n.mode == typeFile && n.nlink == unnamed && n.owner == rootOwner && n.cold == 0 && n.change == 1 && n.size == 0
 }
 
 // becomes makes what newInode makes of an inode that is reserved.
@@ -53,7 +53,8 @@ func (t *tables) becomes(slot uint32, mode, uid, gid uint32, now Time) {
 	t.adopt(slot)
 	n := t.inodes.mut(slot)
 	t.counts.add(n.kind(), -1)
-	*n = inode{generation: n.generation, mode: uint16(mode), uid: uid, gid: gid, change: 1, content: n.content}
+	*n = inode{generation: n.generation, mode: uint16(mode), owner: n.owner, change: 1, content: n.content}
 	t.putTimes(slot, times{atime: now, mtime: now, ctime: now, btime: now})
+	t.putOwner(slot, uid, gid)
 	t.counts.add(n.kind(), 1)
 }

@@ -145,7 +145,7 @@ func (s *State) copyChunks(c *CopyChunks) Result {
 	if fresh && from != to { // who knew them as his to write to, knows too little now
 		s.setTimes(from, s.times(from))
 	}
-	if c.Size > s.inodes.get(to).size.get() {
+	if c.Size > s.size(s.inodes.get(to)) {
 		s.setSize(to, c.Size)
 	}
 	s.dropXattr(to, capabilityName)
@@ -170,10 +170,10 @@ func (t *tables) checkCopy(from, to uint32, c *CopyChunks) proto.Kind {
 	if t.change(from) != c.FromChange {
 		return proto.Busy
 	}
-	chunk, size := t.config.ChunkSize, t.inodes.get(from).size.get()
+	chunk, size := t.config.ChunkSize, t.size(t.inodes.get(from))
 	if size < (c.FromIndex+c.Count)*chunk {
 		good := c.ToIndex*chunk + max(size, c.FromIndex*chunk) - c.FromIndex*chunk
-		if max(c.Size, t.inodes.get(to).size.get()) > good {
+		if max(c.Size, t.size(t.inodes.get(to))) > good {
 			return proto.Busy
 		}
 	}

@@ -13,9 +13,9 @@ func (s *State) fallocate(c *Fallocate) Result {
 		return Result{Kind: proto.FileTooBig}
 	}
 	r := Result{Inode: c.Inode}
-	first, end := s.holeChunks(s.inodes.get(slot).size.get(), c)
+	first, end := s.holeChunks(s.size(s.inodes.get(slot)), c)
 	r.Freed = s.punchChunks(slot, first, end)
-	if c.Size > s.inodes.get(slot).size.get() {
+	if c.Size > s.size(s.inodes.get(slot)) {
 		s.setSize(slot, c.Size)
 	}
 	s.dropXattr(slot, capabilityName)
@@ -62,7 +62,7 @@ func (t *tables) punchChunks(inode uint32, first, end uint64) (freed []Chunk) {
 // fileBlocks is st_blocks: each committed chunk counts whole, the one that the file
 // ends in to the end of the file, in whole blocks.
 func (t *tables) fileBlocks(n *inode) uint64 {
-	chunk, size := t.config.ChunkSize, n.size.get()
+	chunk, size := t.config.ChunkSize, t.size(n)
 	held := uint64(t.committedCount(n.content))
 	if held == 0 || size == 0 {
 		return 0

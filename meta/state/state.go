@@ -165,7 +165,7 @@ func (s *State) Stats() Stats {
 		References: s.counts.references,
 		Sessions:   uint64(s.sessions.live), Nodes: uint64(s.nodes.live),
 		Memory: Memory{
-			Inodes:      s.inodes.memory() + s.colds.memory(),
+			Inodes:      s.inodes.memory() + s.colds.memory() + s.owners.memory(),
 			Directories: s.dirs.memory(),
 			Chunks:      s.chunks.memory(),
 			FileMaps:    s.maps.memory(),

@@ -12,6 +12,7 @@ type tables struct {
 	rebalancing bool
 
 	inodes   slab[inode, *inode]
+	owners   owners
 	colds    slab[cold, *cold]
 	dirs     slab[directory, *directory]
 	chunks   slab[chunk, *chunk]
@@ -38,8 +39,9 @@ type limits struct {
 // number of them that fills whole pages of the allocator (8 KiB).
 func newTables() tables {
 	return tables{
-		inodes:   newSlab[inode](11), // 52 B: 104 KiB
-		colds:    newSlab[cold](11),  // 24 B: 48 KiB
+		inodes:   newSlab[inode](11), // 40 B: 80 KiB
+		owners:   newOwners(),
+		colds:    newSlab[cold](11), // 32 B: 64 KiB
 		dirs:     newSlab[directory](12),
 		chunks:   newSlab[chunk](11), // 24 B: 48 KiB
 		maps:     newSlab[fileMap](13),
@@ -55,7 +57,7 @@ func newTables() tables {
 // freeze copies the tables, sharing every page.
 func (t *tables) freeze() tables {
 	f := *t
-	f.inodes, f.colds, f.dirs = t.inodes.freeze(), t.colds.freeze(), t.dirs.freeze()
+	f.inodes, f.owners, f.colds, f.dirs = t.inodes.freeze(), t.owners.freeze(), t.colds.freeze(), t.dirs.freeze()
 	f.chunks, f.maps = t.chunks.freeze(), t.maps.freeze()
 	f.sessions, f.slots, f.nodes = t.sessions.freeze(), t.slots.freeze(), t.nodes.freeze()
 	f.arena = t.arena.freeze()
@@ -65,6 +67,7 @@ func (t *tables) freeze() tables {
 // thaw ends a frozen copy.
 func (t *tables) thaw() {
 	t.inodes.thaw()
+	t.owners.thaw()
 	t.colds.thaw()
 	t.dirs.thaw()
 	t.chunks.thaw()

@@ -40,18 +40,21 @@ func (w *times) far() bool { return w.atime.far() || w.mtime.far() || w.ctime.fa
 func (s stamp) far() bool { return s&stampNsecMask == stampNsecMask }
 
 // cold is what an inode has besides when its four times are not two, when they are
-// far, when it has extended attributes, or when it changed more than 2^32 times.
+// far, when it has extended attributes, or when it has a number that is too large for its own
+// record.
 type cold struct {
-	atime, ctime stamp // atime may lead to far times, and ctime is nothing then
+	atime, ctime stamp  // atime may lead to far times, and ctime is nothing then
+	xattrs       ref    // first of the list
+	sizeHigh     uint32 // of inode.size, as the others
 	changeHigh   uint32
-	xattrs       ref // first of the list
+	ownerHigh    uint16
 }
 
-func (c *cold) freeLink() *uint32 { return &c.changeHigh }
+func (c *cold) freeLink() *uint32 { return &c.sizeHigh }
 
 func (t *tables) times(slot uint32) times {
 	n := t.inodes.get(slot)
-	m, b := stamp(n.mtime.get()).time(), stamp(n.btime.get()).time()
+	m, b := n.mtime.time(), n.btime.time()
 	if n.cold == 0 {
 		return times{atime: b, mtime: m, ctime: m, btime: b}
 	}
@@ -65,10 +68,7 @@ func (t *tables) times(slot uint32) times {
 // setTimes sets all times and counts a change.
 func (t *tables) setTimes(slot uint32, w times) {
 	t.putTimes(slot, w)
-	n := t.inodes.mut(slot)
-	if n.change++; n.change == 0 {
-		t.colds.mut(t.needCold(slot)).changeHigh++
-	}
+	t.putChange(slot, t.change(slot)+1)
 }
 
 // putTimes sets all times.
@@ -81,8 +81,8 @@ func (t *tables) putTimes(slot uint32, w times) {
 	}
 	switch {
 	case far:
-		n.btime.put(0)
-		n.mtime.put(0)
+		n.btime = 0
+		n.mtime = 0
 		c := t.colds.mut(n.cold)
 		c.atime, c.ctime = t.newFar(w), 0
 	case n.cold != 0:
@@ -90,8 +90,8 @@ func (t *tables) putTimes(slot uint32, w times) {
 		c.atime, c.ctime = stampOf(w.atime), stampOf(w.ctime)
 		fallthrough
 	default:
-		n.btime.put(uint64(stampOf(w.btime)))
-		n.mtime.put(uint64(stampOf(w.mtime)))
+		n.btime = stampOf(w.btime)
+		n.mtime = stampOf(w.mtime)
 	}
 }
 
@@ -100,7 +100,7 @@ func (t *tables) needCold(slot uint32) uint32 {
 	n := t.inodes.mut(slot)
 	if n.cold == 0 {
 		n.cold = t.colds.alloc()
-		*t.colds.mut(n.cold) = cold{atime: stamp(n.btime.get()), ctime: stamp(n.mtime.get())}
+		*t.colds.mut(n.cold) = cold{atime: n.btime, ctime: n.mtime}
 	}
 	return n.cold
 }

@@ -22,7 +22,7 @@ func (s *State) makeUnnamed(c *MakeUnnamed) Result {
 			return Result{Kind: kind}
 		}
 	}
-	mode, gid := inherit(typeFile|c.Mode&modePerm, s.inodes.get(dir), &c.Cred)
+	mode, gid := s.inherit(typeFile|c.Mode&modePerm, s.inodes.get(dir), &c.Cred)
 	mode, inherited := s.bequeath(dir, mode, c.Umask)
 	slot := s.newInode(mode, c.Cred.UID, gid, c.Now)
 	s.inodes.mut(slot).nlink = unnamed

@@ -170,7 +170,7 @@ func (t *tables) checkUserXattr(slot uint32, cred *Cred, mask uint32) proto.Kind
 	switch {
 	case n.kind() != typeFile && !n.isDir():
 		return hidden(mask)
-	case mask == mayWrite && n.isDir() && n.mode&modeSticky != 0 && !cred.owns(n):
+	case mask == mayWrite && n.isDir() && n.mode&modeSticky != 0 && !t.owns(cred, n):
 		return proto.NotPermitted
 	case !t.may(slot, cred, mask):
 		return proto.Access
