@@ -158,9 +158,12 @@ func (m *Master) heartbeat(connection *registry.Stream, req *pb.HeartbeatRequest
 	return ok
 }
 
-// reportPiece is how many replicas of a report are gone through before writers get
-// their turn.
-const reportPiece = 1 << 12
+// Writers get their turn after so many replicas of a report, or buckets: one that lacks
+// replicas is compared with all chunks that belong into it.
+const (
+	reportPiece   = 1 << 12
+	reportBuckets = 4
+)
 
 // BlockReport compares what a chunkserver holds with what is known of it.
 func (m *Master) BlockReport(_ context.Context, req *pb.BlockReportRequest) (*pb.BlockReportReply, error) {
@@ -168,7 +171,7 @@ func (m *Master) BlockReport(_ context.Context, req *pb.BlockReportRequest) (*pb
 	piece := &pb.BlockReportRequest{Node: req.Node, Incarnation: req.Incarnation, Sequence: req.Sequence, Digests: req.Digests}
 	for rest := req.Buckets; ; {
 		replicas := 0
-		for len(rest) > 0 && replicas < reportPiece {
+		for len(rest) > 0 && replicas < reportPiece && len(piece.Buckets) < reportBuckets {
 			replicas += len(rest[0].Replicas)
 			piece.Buckets, rest = append(piece.Buckets, rest[0]), rest[1:]
 		}

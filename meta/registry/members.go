@@ -139,8 +139,10 @@ func (r *Registry) takes(n *node) bool {
 }
 
 // serves tells whether a chunkserver is there, and is meant to stay.
-func (r *Registry) serves(n *node) bool {
-	return n.alive && n.stream != nil && !n.leaving && !r.opts.Now().Before(n.away)
+func (r *Registry) serves(n *node) bool { return n.serves(r.opts.Now()) }
+
+func (n *node) serves(now time.Time) bool {
+	return n.alive && n.stream != nil && !n.leaving && !now.Before(n.away)
 }
 
 // Others is the number of chunkservers with room, beside those in a chain.

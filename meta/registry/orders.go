@@ -129,7 +129,7 @@ func (r *Registry) finish(n *node, result *pb.CommandResult, view Chunks, sequen
 	case result.State != nil:
 		found = r.learn(n, result.State, view, sequence)
 	case p != nil && (err == nil || proto.KindOf(err) == proto.NoReplica):
-		r.set(n, p.chunk, live(view, p.chunk), Replica{}) // deleted, or was never there
+		r.set(n, p.chunk, r.live(view, p.chunk), Replica{}) // deleted, or was never there
 		n.touched[proto.BucketOf(p.chunk, Buckets)] = sequence
 	}
 	if p != nil {
@@ -145,11 +145,11 @@ func (r *Registry) learn(n *node, s *pb.ReplicaState, view Chunks, sequence uint
 	if sequence != 0 {
 		n.touched[proto.BucketOf(id, Buckets)] = sequence
 	}
-	now := Replica{Version: proto.Version(s.Version), Unclean: s.Unclean, Corrupt: s.Corrupt, Complete: s.Complete, Broken: s.Broken, Slow: s.Slow, Failing: s.Failing}
+	now := replicaOf(s)
 	if now.Version == 0 {
 		return nil // no replica has it
 	}
-	c := live(view, id)
+	c := r.live(view, id)
 	before := r.holds(n, id, c)
 	if before.Accused && before.Version == now.Version {
 		now.Accused = true // until it was replaced
@@ -159,6 +159,11 @@ func (r *Registry) learn(n *node, s *pb.ReplicaState, view Chunks, sequence uint
 		return nil
 	}
 	return &Stray{Node: n.id, Alive: n.alive, Chunk: id, Replica: now}
+}
+
+// replicaOf is what a chunkserver says of a replica.
+func replicaOf(s *pb.ReplicaState) Replica {
+	return Replica{Version: proto.Version(s.Version), Unclean: s.Unclean, Corrupt: s.Corrupt, Complete: s.Complete, Broken: s.Broken, Slow: s.Slow, Failing: s.Failing}
 }
 
 func nodeName(id proto.NodeID) string { return fmt.Sprintf("chunkserver %d", id) }

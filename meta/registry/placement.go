@@ -9,27 +9,40 @@ import (
 	"github.com/distrifs/distrifs/proto"
 )
 
+// manyCandidates are enough to choose from.
+const manyCandidates = 64
+
 // Place chooses want chunkservers for a new chunk, head first, and fewer if there are
 // not enough, but at least least of them. Those in exclude are not chosen.
 //
 // Chosen are connected chunkservers with room: on distinct hosts before several on
 // one host, the less loaded before the more loaded, the emptier before the fuller,
 // and among equals the one that was not chosen for longest. Suspects are left out where least
-// others are there.
+// others are there. Of many chunkservers some are looked at, every time others: a
+// placement costs the same however many there are.
 //
 // NoSpace: enough are alive, and too few have room. TooFewReplicas: too few are alive.
 func (r *Registry) Place(want, least int, exclude ...proto.NodeID) ([]proto.NodeID, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var candidates []*node
-	connected := 0
-	for _, n := range r.ordered {
-		if !r.serves(n) || slices.Contains(exclude, n.id) {
+	now := r.opts.Now()
+	candidates := make([]candidate, 0, min(manyCandidates, len(r.ordered)))
+	connected, trusted := 0, 0
+	for i := 0; i < len(r.ordered) && trusted < manyCandidates; i++ {
+		n := r.ordered[(r.turn+i)%len(r.ordered)]
+		if !n.serves(now) || slices.Contains(exclude, n.id) {
 			continue
 		}
 		connected++
-		if n.room() >= r.opts.MinRoom {
-			candidates = append(candidates, n)
+		if n.room() < r.opts.MinRoom {
+			continue
+		}
+		candidates = append(candidates, n.candidate())
+		if !n.suspect {
+			trusted++
+		}
+		if trusted == manyCandidates {
+			r.turn = (r.turn + i + 1) % len(r.ordered)
 		}
 	}
 	switch {
@@ -40,8 +53,8 @@ func (r *Registry) Place(want, least int, exclude ...proto.NodeID) ([]proto.Node
 		return nil, proto.E(proto.NoSpace, "place chunk", "",
 			fmt.Sprintf("%d of %d live chunkservers have room and %d are needed; delete files or add chunkservers", len(candidates), connected, least))
 	}
-	if trusted := slices.DeleteFunc(slices.Clone(candidates), func(n *node) bool { return n.suspect }); len(trusted) >= least {
-		candidates = trusted
+	if trusted >= least {
+		candidates = slices.DeleteFunc(candidates, func(c candidate) bool { return c.suspect })
 	}
 	slices.SortFunc(candidates, better)
 	return r.pick(candidates, want, map[string]bool{}), nil
@@ -54,13 +67,13 @@ func (r *Registry) PlaceBeside(want int, chain []proto.NodeID, busy func(proto.N
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	hosts := map[string]bool{}
-	var candidates []*node
+	var candidates []candidate
 	for _, n := range r.ordered {
 		switch {
 		case slices.Contains(chain, n.id):
 			hosts[n.host] = n.alive || hosts[n.host]
 		case r.takes(n) && !n.suspect && !busy(n.id):
-			candidates = append(candidates, n)
+			candidates = append(candidates, n.candidate())
 		}
 	}
 	slices.SortFunc(candidates, better)
@@ -68,10 +81,11 @@ func (r *Registry) PlaceBeside(want int, chain []proto.NodeID, busy func(proto.N
 }
 
 // pick takes the first of each host that is not in hosts, then the first of the rest.
-func (r *Registry) pick(candidates []*node, want int, hosts map[string]bool) []proto.NodeID {
+func (r *Registry) pick(candidates []candidate, want int, hosts map[string]bool) []proto.NodeID {
 	chosen := make([]proto.NodeID, 0, want)
 	for _, distinct := range []bool{true, false} {
-		for _, n := range candidates {
+		for _, c := range candidates {
+			n := c.node
 			if len(chosen) == want {
 				break
 			}
@@ -88,13 +102,18 @@ func (r *Registry) pick(candidates []*node, want int, hosts map[string]bool) []p
 	return chosen
 }
 
-// Both measures are coarse, so that servers that are much alike take turns.
-func better(a, b *node) int {
-	return cmp.Or(
-		cmp.Compare(a.loadClass(), b.loadClass()),
-		cmp.Compare(b.freeClass(), a.freeClass()),
-		cmp.Compare(a.picked, b.picked),
-	)
+// candidate is a chunkserver with what it is chosen by. Both measures are coarse, so that
+// servers that are much alike take turns.
+type candidate struct {
+	*node
+	load int
+	free uint64
+}
+
+func (n *node) candidate() candidate { return candidate{n, n.loadClass(), n.freeClass()} }
+
+func better(a, b candidate) int {
+	return cmp.Or(cmp.Compare(a.load, b.load), cmp.Compare(b.free, a.free), cmp.Compare(a.picked, b.picked))
 }
 
 // loadClass is the power of two of what is under way there, beyond a base that

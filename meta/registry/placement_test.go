@@ -136,3 +136,30 @@ func must(list []proto.NodeID, err error) []proto.NodeID {
 	}
 	return list
 }
+
+// Of many chunkservers only some are looked at, and all of them get their share.
+func TestPlaceAmongMany(t *testing.T) {
+	const count = 3*manyCandidates + 7
+	servers := make([]server, count)
+	for i := range servers {
+		servers[i] = server{host: fmt.Sprint("host-", i), free: 500}
+	}
+	r := registryOf(t, servers...)
+	given := map[proto.NodeID]int{}
+	for range 10 * count {
+		for _, id := range must(r.Place(3, 2)) {
+			given[id]++
+		}
+	}
+	for i := range count {
+		if n := given[proto.NodeID(i+1)]; n < 15 || n > 60 {
+			t.Errorf("chunkserver %d was given %d of %d chunks", i+1, n, 30*count)
+		}
+	}
+	for i := range count - 2 {
+		r.Suspect([]proto.NodeID{proto.NodeID(i + 1)})
+	}
+	if got := must(r.Place(2, 2)); len(got) != 2 || got[0]+got[1] != 2*count-1 {
+		t.Errorf("placed on %v, and only the last two are trusted", got)
+	}
+}

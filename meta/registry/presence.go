@@ -74,12 +74,28 @@ func (r *Registry) put(n *node, id proto.ChunkID, c *state.Chunk, now Replica) b
 		}
 		r.setBits(id, mask)
 	}
-	if now.Version == 0 {
-		delete(n.strays, id)
+	return r.stray(n, id, now)
+}
+
+// stray remembers what a node has beside presence; Version 0: nothing.
+func (r *Registry) stray(n *node, id proto.ChunkID, now Replica) bool {
+	if len(n.strays) == 0 && now.Version == 0 {
 		return true
 	}
-	if _, there := n.strays[id]; !there && len(n.strays) >= maxStrays {
+	_, there := n.strays[id]
+	switch {
+	case now.Version == 0:
+		if there {
+			delete(n.strays, id)
+			if r.strayed[id]--; r.strayed[id] == 0 {
+				delete(r.strayed, id)
+			}
+		}
+		return true
+	case !there && len(n.strays) >= maxStrays:
 		return false
+	case !there:
+		r.strayed[id]++
 	}
 	n.strays[id] = now
 	return true
@@ -126,7 +142,7 @@ func (r *Registry) Changed(before, after state.Chunk) {
 	id := after.ID
 	for at, member := range before.Chain {
 		if n := r.nodes[member]; n != nil && r.bits(id)>>at&1 != 0 {
-			n.strays[id] = Replica{Version: before.Version}
+			r.stray(n, id, Replica{Version: before.Version})
 		}
 	}
 	r.setBits(id, 0)
@@ -143,9 +159,11 @@ func (r *Registry) Freed(c state.Chunk) (holders []proto.NodeID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	holders = slices.Clone(c.Chain)
-	for _, n := range r.ordered {
-		if _, stray := n.strays[c.ID]; stray && !slices.Contains(holders, n.id) {
-			holders = append(holders, n.id)
+	if r.strayed[c.ID] > 0 {
+		for _, n := range r.ordered {
+			if _, stray := n.strays[c.ID]; stray && !slices.Contains(holders, n.id) {
+				holders = append(holders, n.id)
+			}
 		}
 	}
 	for _, member := range c.Chain {
@@ -200,13 +218,14 @@ func (r *Registry) Removed(id proto.NodeID, chunk proto.ChunkID, view Chunks) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := r.nodes[id]; n != nil {
-		r.set(n, chunk, live(view, chunk), Replica{})
+		r.set(n, chunk, r.live(view, chunk), Replica{})
 	}
 }
 
-func live(view Chunks, id proto.ChunkID) *state.Chunk {
-	if c, ok := view.Chunk(id); ok {
-		return &c
+// live looks a chunk up; nil: it is not live. It is good until the next call, and needs mu.
+func (r *Registry) live(view Chunks, id proto.ChunkID) *state.Chunk {
+	if view.ChunkInto(id, r.looked) {
+		return r.looked
 	}
 	return nil
 }

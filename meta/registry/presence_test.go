@@ -16,9 +16,10 @@ import (
 // chunks is a view of few chunks, by slot.
 type chunks map[uint32]state.Chunk
 
-func (v chunks) Chunk(id proto.ChunkID) (state.Chunk, bool) {
+func (v chunks) ChunkInto(id proto.ChunkID, into *state.Chunk) bool {
 	c, ok := v[id.Slot()]
-	return c, ok && c.ID == id
+	*into = c
+	return ok && c.ID == id
 }
 
 func (v chunks) Fate(id proto.ChunkID) state.Fate {
@@ -253,22 +254,5 @@ func TestTickDeclaresTheDead(t *testing.T) {
 	<-stream.Done()
 	if _, err := r.Connect(1, 2); proto.KindOf(err) != proto.Unavailable {
 		t.Errorf("a later start that has not registered: %v", err)
-	}
-}
-
-func BenchmarkPlace(b *testing.B) {
-	now := time.Unix(0, 0)
-	r := New(Options{Now: func() time.Time { return now }, DeadAfter: time.Hour, MinRoom: mib}, nil)
-	for i := range 100 {
-		id := proto.NodeID(i + 1)
-		r.Register(Identity{Node: id, Incarnation: 1, Address: fmt.Sprintf("h%d:1", i)}, []*pb.DiskStatus{{TotalBytes: 1 << 40, FreeBytes: 1 << 39}}, 0)
-		if _, err := r.Connect(id, 1); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for b.Loop() {
-		if _, err := r.Place(3, 2); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -22,7 +22,7 @@ const maxStrays = 1 << 20
 // Chunks is the view of the log's truth that reports are judged by. The caller
 // holds whatever lock it needs.
 type Chunks interface {
-	Chunk(proto.ChunkID) (state.Chunk, bool)
+	ChunkInto(proto.ChunkID, *state.Chunk) bool // uses the chunk and its chain again
 	Fate(proto.ChunkID) state.Fate
 	EachChunk(from uint32, fn func(state.Chunk) bool)
 }
@@ -41,12 +41,15 @@ type Registry struct {
 
 	mu       sync.Mutex // protects all below
 	nodes    map[proto.NodeID]*node
-	ordered  []*node // by id
-	presence []uint8 // by chunk slot
-	held     uint64  // slots of presence that have a bit
+	ordered  []*node               // by id
+	presence []uint8               // by chunk slot
+	strayed  map[proto.ChunkID]int // how many nodes have a stray of the chunk
+	looked   *state.Chunk          // by live
+	held     uint64                // slots of presence that have a bit
 	recent   recent
 	orderID  uint64
 	picks    uint64 // placements so far, for round-robin
+	turn     int    // of ordered: where the next placement begins to look
 	started  time.Time
 	latency  latency
 }
@@ -91,7 +94,7 @@ type node struct {
 
 // New makes a registry of the chunkservers that the log knows.
 func New(opts Options, nodes []state.NodeInfo) *Registry {
-	r := &Registry{opts: opts, nodes: map[proto.NodeID]*node{}, started: opts.Now()}
+	r := &Registry{opts: opts, nodes: map[proto.NodeID]*node{}, strayed: map[proto.ChunkID]int{}, looked: &state.Chunk{}, started: opts.Now()}
 	r.recent.start(r.started)
 	for _, info := range nodes {
 		r.add(info.ID, info.Instance.String(), info.Address)

@@ -30,7 +30,7 @@ func (r *Registry) Heartbeat(s *Stream, req *pb.HeartbeatRequest, view Chunks) (
 	for _, chunk := range req.Removed {
 		id := proto.ChunkID(chunk)
 		n.touched[proto.BucketOf(id, Buckets)] = req.Sequence
-		r.set(n, id, live(view, id), Replica{})
+		r.set(n, id, r.live(view, id), Replica{})
 	}
 	for _, result := range req.Results {
 		note(r.finish(n, result, view, req.Sequence))
@@ -95,19 +95,23 @@ func (n *node) left(view Chunks) (list []Stray) {
 
 // bucket replaces what is known of a bucket by what is in it.
 func (r *Registry) bucket(n *node, b *pb.Bucket, view Chunks) (homeless []Stray) {
-	listed := make(map[proto.ChunkID]struct{}, len(b.Replicas))
+	var digest uint64
 	for _, s := range b.Replicas {
 		id := proto.ChunkID(s.Chunk)
 		if proto.BucketOf(id, Buckets) != b.Bucket {
 			continue // it is none of this bucket's: not believed
 		}
-		listed[id] = struct{}{}
+		digest += replicaOf(s).digest(id)
 		if found := r.learn(n, s, view, 0); found != nil {
 			homeless = append(homeless, *found)
 		}
 	}
-	if int(n.counts[b.Bucket]) == len(listed) {
+	if n.digests[b.Bucket] == digest {
 		return homeless // nothing is missing
+	}
+	listed := make(map[proto.ChunkID]struct{}, len(b.Replicas))
+	for _, s := range b.Replicas {
+		listed[proto.ChunkID(s.Chunk)] = struct{}{}
 	}
 	r.forgetOthers(n, b.Bucket, listed, view)
 	return homeless
@@ -118,7 +122,7 @@ func (r *Registry) bucket(n *node, b *pb.Bucket, view Chunks) (homeless []Stray)
 func (r *Registry) forgetOthers(n *node, bucket uint32, listed map[proto.ChunkID]struct{}, view Chunks) {
 	for id := range n.strays {
 		if _, ok := listed[id]; !ok && proto.BucketOf(id, Buckets) == bucket {
-			r.set(n, id, live(view, id), Replica{})
+			r.set(n, id, r.live(view, id), Replica{})
 		}
 	}
 	for slot := uint64(bucket); slot < uint64(len(r.presence)); slot += Buckets {

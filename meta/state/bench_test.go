@@ -13,8 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/distrifs/distrifs/internal/cputime"
 	"github.com/distrifs/distrifs/proto"
 )
 
@@ -61,28 +60,32 @@ func (s *bulk) benchMemory(b *testing.B) {
 // is a batch.
 const benchBatch = 1000
 
-// stopwatch adds up what the kinds of operations take.
+// stopwatch adds up the processor time that the kinds of operations take.
 type stopwatch struct {
 	b     *testing.B
 	spent map[string]time.Duration
 }
 
-func newStopwatch(b *testing.B) *stopwatch { return &stopwatch{b, map[string]time.Duration{}} }
+func newStopwatch(b *testing.B) *stopwatch {
+	runtime.LockOSThread()
+	return &stopwatch{b, map[string]time.Duration{}}
+}
 
 // times does an operation for each of a batch.
 func (w *stopwatch) times(what string, operation func(i int) proto.Kind) {
-	start := time.Now()
+	start := cputime.Thread()
 	for i := range benchBatch {
 		if kind := operation(i); kind != proto.OK {
 			w.b.Fatalf("%s: %v", what, kind)
 		}
 	}
-	w.spent[what] += time.Since(start)
+	w.spent[what] += cputime.Thread() - start
 }
 
 func (w *stopwatch) report() {
+	runtime.UnlockOSThread()
 	for what, spent := range w.spent {
-		w.b.ReportMetric(float64(spent.Nanoseconds())/benchBatch/float64(w.b.N), what+"-ns")
+		w.b.ReportMetric(float64(spent.Nanoseconds())/benchBatch/float64(w.b.N), what+"-cpu-ns")
 	}
 }
 
@@ -147,22 +150,13 @@ func (s *bulk) benchChanges(b *testing.B) {
 	w.report()
 }
 
-// threadCPU is the processor time of the calling thread.
-func threadCPU(b *testing.B) time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(ts.Nano())
-}
-
 // benchCheckpoint: nobody waits more than 20 ms, neither for the snapshot nor for a
 // command while the checkpoint is written. Elapsed time contains what other processes
 // take of the machine; -cpu-ms is what the slowest command did itself.
 func (s *bulk) benchCheckpoint(b *testing.B) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var hold, slowest, slowestCPU, write time.Duration
+	var hold, slowest, slowestCPU, write, writeCPU time.Duration
 	var over, commands int
 	var size int64
 	for range b.N {
@@ -171,7 +165,11 @@ func (s *bulk) benchCheckpoint(b *testing.B) {
 		hold = max(hold, time.Since(start))
 		done := make(chan int64)
 		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			before := cputime.Thread()
 			n, _ := sn.WriteTo(io.Discard)
+			writeCPU += cputime.Thread() - before
 			done <- n
 		}()
 		for i, writing := 0, true; writing; i++ {
@@ -179,9 +177,9 @@ func (s *bulk) benchCheckpoint(b *testing.B) {
 			case size = <-done:
 				writing = false
 			default:
-				before, beforeCPU := time.Now(), threadCPU(b)
+				before, beforeCPU := time.Now(), cputime.Thread()
 				s.Apply(0, &SetAttr{Inode: s.inodes[i*7919%s.files], Set: SetMode, Mode: 0o644})
-				slowestCPU = max(slowestCPU, threadCPU(b)-beforeCPU)
+				slowestCPU = max(slowestCPU, cputime.Thread()-beforeCPU)
 				took := time.Since(before)
 				slowest = max(slowest, took)
 				commands++
@@ -197,6 +195,7 @@ func (s *bulk) benchCheckpoint(b *testing.B) {
 	b.ReportMetric(float64(slowestCPU.Microseconds())/1000, "slowest-command-cpu-ms")
 	b.ReportMetric(float64(over)/float64(commands)*1e6, "over-20ms-ppm")
 	b.ReportMetric(write.Seconds()/float64(b.N), "write-s")
+	b.ReportMetric(writeCPU.Seconds()/float64(b.N), "write-cpu-s")
 	b.ReportMetric(float64(size)/(1<<20), "checkpoint-MiB")
 }
 
@@ -214,16 +213,22 @@ func (s *bulk) save(b *testing.B) *os.File {
 }
 
 func benchLoad(b *testing.B, checkpoint *os.File, files int) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var spent time.Duration
 	for range b.N {
 		runtime.GC()
+		before := cputime.Thread()
 		if _, err := checkpoint.Seek(0, io.SeekStart); err != nil {
 			b.Fatal(err)
 		}
 		if _, err := Load(checkpoint); err != nil {
 			b.Fatal(err)
 		}
+		spent += cputime.Thread() - before
 	}
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "load-s")
+	b.ReportMetric(spent.Seconds()/float64(b.N), "load-cpu-s")
 	b.ReportMetric(float64(b.N)*float64(files)/b.Elapsed().Seconds(), "files/s")
 }
 

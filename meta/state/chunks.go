@@ -128,22 +128,28 @@ func (t *tables) chunk(id proto.ChunkID) (uint32, bool) {
 }
 
 // chunkInfo tells of a chunk, or of the one that a reference stands for.
-func (t *tables) chunkInfo(slot uint32) Chunk {
+func (t *tables) chunkInfo(slot uint32) (info Chunk) {
+	info.Chain = make([]proto.NodeID, 0, len(chunk{}.chain))
+	t.describe(slot, &info)
+	return info
+}
+
+// describe is chunkInfo without an allocation, if the chain has room.
+func (t *tables) describe(slot uint32, info *Chunk) {
 	place := t.chunks.get(slot)
 	c := place
 	if place.reference() {
 		slot = place.target()
 		c = t.chunks.get(slot)
 	}
-	info := Chunk{
+	*info = Chunk{
 		ID:      proto.ChunkID(proto.MakeID(slot, c.generation)),
 		Version: proto.Version(c.version), Committed: c.committed(), References: c.references(),
-		Chain: t.appendChain(make([]proto.NodeID, 0, len(c.chain)), c),
+		Chain: t.appendChain(info.Chain[:0], c),
 	}
 	if !place.shared() {
 		info.Index, info.Inode = place.index(), t.inodeID(place.inode)
 	}
-	return info
 }
 
 // checkChain says whether chunks may be kept on these nodes: known, distinct, and
@@ -175,6 +181,15 @@ func (s *State) Chunk(id proto.ChunkID) (Chunk, bool) {
 		return Chunk{}, false
 	}
 	return s.chunkInfo(slot), true
+}
+
+// ChunkInto is Chunk for those who ask for many: c and its chain are used again.
+func (s *State) ChunkInto(id proto.ChunkID, c *Chunk) bool {
+	slot, ok := s.chunk(id)
+	if ok {
+		s.describe(slot, c)
+	}
+	return ok
 }
 
 // Fate says what became of a chunk id.
