@@ -62,6 +62,8 @@ func (a *agent) run(ctx context.Context) error {
 	conn, err := grpc.NewClient("passthrough:///"+a.master,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(a.dial),
+		grpc.WithStaticStreamWindowSize(proto.StreamWindow),
+		grpc.WithStaticConnWindowSize(proto.ConnectionWindow),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: minBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxBackoff},
 			MinConnectTimeout: callTimeout,

@@ -10,16 +10,18 @@ import (
 )
 
 // Changes behind. What this client changes under exclusive leases it answers itself
-// (localnames.go) and sends to the master at once, in order, many to a message, without
-// waiting. The master answers when it has received them, and when they are durable; they
-// are kept until then, and sent again to a master that was started anew.
+// (localnames.go) and sends to the master soon, in order, many to a message, without
+// waiting. The master says when it has received them, and when they are durable, at once if
+// somebody waits for that; they are kept until they are durable, and sent again to a
+// master that was started anew.
 //
 // Whatever asks the master waits until all that was changed before is carried out there:
 // so its answers never lack it.
 
 const (
-	maxBehind     = 1 << 13 // changes that are not durable; then calls wait for the master again
-	behindMessage = 512     // changes of one message
+	maxBehind     = 1 << 13          // changes that are not durable; then calls wait for the master again
+	behindMessage = 512              // changes of one message
+	pushAfter     = time.Millisecond // a change, unless somebody waits for it: so where there are many they go together
 )
 
 // behind are the changes that are not durable yet.
@@ -37,6 +39,9 @@ type behind struct {
 	running  bool               // run works on it
 	stream   behindStream       // that is open; nil: none
 	sending  bool               // somebody sends on it
+	asked    [2]uint64          // on it: up to these sequences the master will say at once that a stage is reached
+	asks     [2]bool            // with the next message
+	pushing  bool               // a timer runs that will send
 
 	lost map[proto.InodeID]error // directories, whose next sync reports it
 }
@@ -50,6 +55,22 @@ type behindStream interface {
 
 // mark is a place in the succession of changes.
 type mark struct{ round, sequence uint64 }
+
+// stage is what a change has come to.
+type stage int
+
+const (
+	arrived stage = iota // the master has it: it survives this client
+	settled              // it is in the synced log, and carried out
+)
+
+// reached is the sequence up to which changes have come to a stage; mu is held.
+func (b *behind) reached(s stage) uint64 {
+	if s == settled {
+		return b.durable
+	}
+	return b.received
+}
 
 func newBehind(c *Client) *behind {
 	b := &behind{c: c}
@@ -75,13 +96,16 @@ func (b *behind) add(change *pb.ChangeBehind) mark {
 		b.running = true
 		b.c.workers.Go(b.run)
 	}
+	if !b.pushing {
+		b.pushing = true
+		time.AfterFunc(pushAfter, b.pushLate)
+	}
 	return mark{b.round, b.durable + uint64(len(b.pending))}
 }
 
-// push sends what is pending, unless somebody does it already. leases.mu is not held.
+// push sends what is to be sent, unless somebody does it already. It needs mu, and lets it
+// go meanwhile.
 func (b *behind) push() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.stream == nil || b.sending {
 		return
 	}
@@ -102,6 +126,14 @@ func (b *behind) push() {
 	b.changed.Broadcast()
 }
 
+// pushLate sends what nobody has waited for.
+func (b *behind) pushLate() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pushing = false
+	b.push()
+}
+
 // last is the last change.
 func (b *behind) last() mark {
 	b.mu.Lock()
@@ -116,7 +148,7 @@ func (b *behind) settle(ctx context.Context) error {
 	if len(b.pending) == 0 {
 		return nil
 	}
-	return b.await(ctx, mark{b.round, b.durable + uint64(len(b.pending))}, &b.durable)
+	return b.await(ctx, mark{b.round, b.durable + uint64(len(b.pending))}, settled)
 }
 
 // settleAlways waits for that as long as the client lives.
@@ -124,24 +156,28 @@ func (b *behind) settleAlways() {
 	_ = b.settle(b.c.background)
 }
 
-// arrived waits until the master has received a change.
-func (b *behind) arrived(ctx context.Context, m mark) error {
+// arrive waits until the master has received a change.
+func (b *behind) arrive(ctx context.Context, m mark) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.await(ctx, m, &b.received)
+	return b.await(ctx, m, arrived)
 }
 
 // await needs mu, and lets it go while it waits.
-func (b *behind) await(ctx context.Context, m mark, reached *uint64) error {
-	if b.round != m.round || *reached >= m.sequence {
+func (b *behind) await(ctx context.Context, m mark, to stage) error {
+	if b.round != m.round || b.reached(to) >= m.sequence {
 		return nil
+	}
+	if b.asked[to] < m.sequence {
+		b.asks[to] = true
+		b.push()
 	}
 	defer context.AfterFunc(ctx, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.changed.Broadcast()
 	})()
-	for b.round == m.round && *reached < m.sequence {
+	for b.round == m.round && b.reached(to) < m.sequence {
 		if ctx.Err() != nil {
 			return interrupted(ctx, "wait for changes of names")
 		}
@@ -193,7 +229,6 @@ func (b *behind) serve(ctx context.Context, s *session) error {
 		return proto.E(proto.Unavailable, "change names", "", "the session or its changes are not those there were")
 	}
 	defer b.close(stream)
-	b.push()
 	return b.receive(stream, round)
 }
 
@@ -217,6 +252,8 @@ func (b *behind) resume(stream behindStream, round uint64, first *pb.DurableBehi
 	b.sent, b.received = b.durable, b.durable
 	b.advance(first)
 	b.stream = stream
+	b.asked, b.asks = [2]uint64{}, [2]bool{true, true} // somebody may be waiting
+	b.push()
 	return true
 }
 
@@ -231,12 +268,21 @@ func (b *behind) close(stream behindStream) {
 // next gives the message to be sent now; nil: there is none. mu is held.
 func (b *behind) next() *pb.ChangesBehind {
 	unsent := b.pending[b.sent-b.durable:]
-	if len(unsent) == 0 {
+	if len(unsent) == 0 && b.asks == [2]bool{} {
 		return nil
 	}
-	unsent = unsent[:min(len(unsent), behindMessage)]
-	message := &pb.ChangesBehind{First: b.sent + 1, Changes: append([]*pb.ChangeBehind(nil), unsent...)}
-	b.sent += uint64(len(unsent))
+	message := &pb.ChangesBehind{First: b.sent + 1}
+	message.Changes = append(message.Changes, unsent[:min(len(unsent), behindMessage)]...)
+	b.sent += uint64(len(message.Changes))
+	if len(message.Changes) == len(unsent) {
+		message.TellReceived, message.TellDurable = b.asks[arrived], b.asks[settled]
+		for s, asks := range b.asks {
+			if asks {
+				b.asked[s] = b.sent
+			}
+		}
+		b.asks = [2]bool{}
+	}
 	return message
 }
 

@@ -234,7 +234,6 @@ func (i *inode) commit(ctx context.Context) error {
 			return nil
 		}
 		if attr, at, done := i.commitHere(&p); done {
-			i.c.behind.push()
 			i.mu.Lock()
 			i.committed(p, nil)
 			i.mu.Unlock()

@@ -24,7 +24,6 @@ func (c *Client) tryHere(ctx context.Context, dir proto.InodeID, attempt func() 
 	if c.leases.reserve == nil {
 		return false
 	}
-	defer c.behind.push()
 	if attempt() {
 		return true
 	}
@@ -113,7 +112,7 @@ func (i *inode) arrive(ctx context.Context, sync bool) error {
 	}
 	p := i.c.newPatience(ctx)
 	defer p.cancel()
-	if err := i.c.behind.arrived(p.ctx, at); err != nil {
+	if err := i.c.behind.arrive(p.ctx, at); err != nil {
 		return p.spent("close", inodeName(i.id), err)
 	}
 	return nil

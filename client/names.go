@@ -137,7 +137,6 @@ func (c *Client) sendSetAttr(ctx context.Context, cred Cred, ino proto.InodeID, 
 		}
 	}
 	if attr, at, done := c.setAttrHere(cred, ino, set); done {
-		c.behind.push()
 		if set.Mtime != nil {
 			c.forgetMtime(ino)
 		}

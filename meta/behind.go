@@ -41,21 +41,31 @@ type behindStream struct {
 	replaced chan struct{} // closed when a later stream has taken its place
 	news     chan struct{} // has one when there is something to tell
 
+	telling sync.Mutex // one message at a time, and none when the stream has ended; before mu
+	out     behindTeller
+	ended   bool // telling
+
 	mu       sync.Mutex // protects below; a leaf
 	received uint64     // last sequence submitted
 	durable  uint64     // and carried out
+	told     uint64     // the client knows that these are durable
+	awaited  uint64     // and waits for this one
+	later    bool       // a timer runs that will have told what nobody waits for
 	failure  *pb.DurableBehind
-	since    time.Time     // the last message came
-	takes    time.Duration // from there until it is durable, as of late
 }
 
-// promptly is how soon a change has to be durable for the client not to be told before
-// that it was received.
-const promptly = 300 * time.Microsecond
+// behindTeller is what behindStream needs of the stream to the client.
+type behindTeller interface {
+	Send(*pb.DurableBehind) error
+}
+
+// tellAfter is when a client hears at the latest that changes are durable that it does not
+// wait for. It keeps them until then.
+const tellAfter = 10 * time.Millisecond
 
 // attach makes a stream the session's and waits for what the one before has submitted.
-func (b *changesBehind) attach(one *session) *behindStream {
-	s := &behindStream{one: one, replaced: make(chan struct{}), news: make(chan struct{}, 1)}
+func (b *changesBehind) attach(one *session, out behindTeller) *behindStream {
+	s := &behindStream{one: one, out: out, replaced: make(chan struct{}), news: make(chan struct{}, 1)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.current != nil {
@@ -68,6 +78,9 @@ func (b *changesBehind) attach(one *session) *behindStream {
 
 // detach ends a stream.
 func (b *changesBehind) detach(s *behindStream) {
+	s.telling.Lock()
+	s.ended = true
+	s.telling.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.current == s {
@@ -112,20 +125,20 @@ func (b *changesBehind) leave(count int) {
 	}
 }
 
-// takeBehind submits a message of changes.
-func (m *Master) takeBehind(s *behindStream, message *pb.ChangesBehind) {
+// takeBehind submits a message of changes. answer: the client waits for one now.
+func (m *Master) takeBehind(s *behindStream, message *pb.ChangesBehind) (answer bool) {
 	count := len(message.Changes)
-	switch next := s.begin(); {
-	case message.First != next:
+	switch next := s.next(); {
+	case count > 0 && message.First != next:
 		s.refuse(next, proto.Malformed, "a gap in the sequence")
-		return
+		return false
 	case count > maxBehind:
 		s.refuse(next, proto.TooLarge, "too many changes in one message")
-		return
+		return false
 	}
 	if kind := s.one.behind.enter(s, count); kind != proto.OK {
 		s.refuse(message.First, kind, "")
-		return
+		return false
 	}
 	for i, change := range message.Changes {
 		if err := m.submitBehind(s, message.First+uint64(i), change); err != nil {
@@ -135,24 +148,43 @@ func (m *Master) takeBehind(s *behindStream, message *pb.ChangesBehind) {
 			break
 		}
 	}
-	s.took(count)
+	if message.TellDurable {
+		m.group.Hurry()
+	}
+	return s.took(count, message)
 }
 
-// begin notes that a message has come, and gives the sequence it should begin with.
-func (s *behindStream) begin() uint64 {
+// next gives the sequence that the next message should begin with.
+func (s *behindStream) next() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.since = time.Now()
 	return s.received + 1
 }
 
-// took notes how many changes were submitted.
-func (s *behindStream) took(count int) {
+// took notes how many changes of a message were submitted, and what the client waits for.
+func (s *behindStream) took(count int, message *pb.ChangesBehind) (answer bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.received += uint64(count); s.takes > promptly {
-		s.wake()
+	s.received += uint64(count)
+	if message.TellDurable {
+		s.awaited = s.received
 	}
+	s.tellLater()
+	return message.TellReceived || message.TellDurable && s.durable >= s.awaited
+}
+
+// tellLater sees to it that the client hears of what is not durable now; mu is held.
+func (s *behindStream) tellLater() {
+	if s.later || s.told >= s.received {
+		return
+	}
+	s.later = true
+	time.AfterFunc(tellAfter, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.later = false
+		s.wake()
+	})
 }
 
 func (m *Master) submitBehind(s *behindStream, sequence uint64, change *pb.ChangeBehind) error {
@@ -185,11 +217,12 @@ func (s *behindStream) done(sequence uint64, result any, err error) {
 		return // the log has failed, and this master ends: the client will hear of the next one
 	case r.Kind != proto.OK:
 		s.fail(sequence, r.Kind, "")
+		s.wake()
 	default:
-		s.durable = sequence
-		s.takes += (time.Since(s.since) - s.takes) / 8
+		if s.durable = sequence; sequence <= s.awaited {
+			s.wake()
+		}
 	}
-	s.wake()
 }
 
 // refuse notes a change that was not submitted, nor is any behind it.
@@ -221,11 +254,23 @@ func (s *behindStream) start(durable uint64) {
 	s.wake()
 }
 
+// tell sends how far the changes have come.
+func (s *behindStream) tell() error {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if s.ended {
+		return nil
+	}
+	return s.out.Send(s.progress())
+}
+
 // progress is what there is to tell. What was received before a change that failed comes
 // first: the client gives up what is behind that.
 func (s *behindStream) progress() *pb.DurableBehind {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.told = s.durable
+	s.tellLater()
 	now := &pb.DurableBehind{Received: max(s.received, s.durable), Durable: s.durable}
 	if s.failure != nil && s.durable+1 >= s.failure.Failed {
 		now.Failed, now.Kind, now.Detail = s.failure.Failed, s.failure.Kind, s.failure.Detail

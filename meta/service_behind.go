@@ -11,8 +11,9 @@ import (
 // maxBehind is how many changes one message has.
 const maxBehind = 1 << 12
 
-// ChangeBehind serves one stream of changes of a session. They are submitted by the
-// goroutine that receives them, so that nothing waits for what is told meanwhile.
+// ChangeBehind serves one stream of changes of a session. They are submitted, and answered
+// as received, by the goroutine that receives them: a close(2) waits for that answer, and
+// each goroutine more on its way would be a wake-up.
 func (m *Master) ChangeBehind(stream grpc.BidiStreamingServer[pb.ChangesBehind, pb.DurableBehind]) error {
 	const op = "change names behind"
 	first := make(chan *pb.ChangesBehind, 1)
@@ -33,14 +34,14 @@ func (m *Master) ChangeBehind(stream grpc.BidiStreamingServer[pb.ChangesBehind, 
 	if m.sessions.isSilent(one) {
 		return proto.E(proto.Unavailable, op, sessionName(one.id), "resume the session first")
 	}
-	s := one.behind.attach(one)
+	s := one.behind.attach(one, stream)
 	defer one.behind.detach(s)
 	m.machine.read(func(st *state.State) { s.start(st.Streamed(one.id)) })
 	ready <- s
 	for {
 		select {
 		case <-s.news:
-			if err := stream.Send(s.progress()); err != nil {
+			if err := s.tell(); err != nil {
 				return err
 			}
 		case err := <-broken:
@@ -55,7 +56,7 @@ func (m *Master) ChangeBehind(stream grpc.BidiStreamingServer[pb.ChangesBehind, 
 	}
 }
 
-// receiveBehind hands over the first message, and submits the others as they come.
+// receiveBehind hands over the first message, and takes the others as they come.
 func (m *Master) receiveBehind(stream grpc.BidiStreamingServer[pb.ChangesBehind, pb.DurableBehind], first chan<- *pb.ChangesBehind, ready <-chan *behindStream) error {
 	hello, err := stream.Recv()
 	if err != nil {
@@ -73,7 +74,12 @@ func (m *Master) receiveBehind(stream grpc.BidiStreamingServer[pb.ChangesBehind,
 		if err != nil {
 			return err
 		}
-		m.takeBehind(s, message)
+		if m.takeBehind(s, message) {
+			err = s.tell()
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
 

@@ -118,10 +118,14 @@ func (g *Group) Propose(ctx context.Context, op uint8, data []byte) (any, error)
 
 // Submit is Propose without waiting for the answer: then is called with it, unless Submit
 // returns an error. What one goroutine submits is logged, applied and answered in that
-// order. then must not block, nor propose anything.
+// order, with whatever is proposed next, or a moment later; Hurry ends that moment. then
+// must not block, nor propose anything.
 func (g *Group) Submit(ctx context.Context, op uint8, data []byte, then func(result any, err error)) error {
 	return g.propose(ctx, &proposal{op: op, data: data, then: then})
 }
+
+// Hurry has logged what was submitted.
+func (g *Group) Hurry() { g.queue.signal() }
 
 func (g *Group) propose(ctx context.Context, p *proposal) error {
 	switch {

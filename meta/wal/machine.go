@@ -44,6 +44,7 @@ type Snapshot interface {
 type Replicator interface {
 	Propose(ctx context.Context, op uint8, data []byte) (any, error)
 	Submit(ctx context.Context, op uint8, data []byte, then func(result any, err error)) error
+	Hurry()
 	Checkpoint(ctx context.Context) error
 	Status() Status
 	Failed() <-chan struct{}

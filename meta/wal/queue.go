@@ -3,6 +3,7 @@ package wal
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/distrifs/distrifs/proto"
 	"golang.org/x/sync/semaphore"
@@ -13,8 +14,12 @@ type proposal struct {
 	op   uint8
 	data []byte
 	done chan outcome     // of one place, so that answering never blocks
-	then func(any, error) // instead of done
+	then func(any, error) // instead of done: nobody waits
 }
+
+// gatherFor is how long proposals that nobody waits for are gathered at most, so that
+// they share the work of a batch.
+const gatherFor = time.Millisecond
 
 type outcome struct {
 	result any
@@ -35,6 +40,7 @@ type queue struct {
 
 	mu      sync.Mutex // protects what follows
 	waiting []*proposal
+	timed   bool  // a timer runs that will signal
 	closed  error // why nothing more is taken in
 }
 
@@ -55,8 +61,20 @@ func (q *queue) put(ctx context.Context, p *proposal) error {
 		return q.closed
 	}
 	q.waiting = append(q.waiting, p)
-	q.signal()
+	if p.then == nil {
+		q.signal()
+	} else if !q.timed {
+		q.timed = true
+		time.AfterFunc(gatherFor, q.gathered)
+	}
 	return nil
+}
+
+func (q *queue) gathered() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.timed = false
+	q.signal()
 }
 
 func (q *queue) signal() {

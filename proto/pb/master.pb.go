@@ -1432,6 +1432,8 @@ type ChangesBehind struct {
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
 	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"` // sequence of the first change; 1, 2, 3, ... in a session
 	Changes       []*ChangeBehind        `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
+	TellReceived  bool                   `protobuf:"varint,4,opt,name=tell_received,json=tellReceived,proto3" json:"tell_received,omitempty"` // somebody waits: say at once that these, and all before, have come
+	TellDurable   bool                   `protobuf:"varint,5,opt,name=tell_durable,json=tellDurable,proto3" json:"tell_durable,omitempty"`    // likewise, as soon as they are durable
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1485,6 +1487,20 @@ func (x *ChangesBehind) GetChanges() []*ChangeBehind {
 		return x.Changes
 	}
 	return nil
+}
+
+func (x *ChangesBehind) GetTellReceived() bool {
+	if x != nil {
+		return x.TellReceived
+	}
+	return false
+}
+
+func (x *ChangesBehind) GetTellDurable() bool {
+	if x != nil {
+		return x.TellDurable
+	}
+	return false
 }
 
 // ChangeBehind is one change. Which fields count depends on its kind; they mean what they
@@ -1709,8 +1725,8 @@ func (x *ChangeBehind) GetChunks() []uint64 {
 	return nil
 }
 
-// DurableBehind tells how far the changes of a session have come. It is sent when more
-// of them have.
+// DurableBehind tells how far the changes of a session have come. It is sent when the client
+// waits for that, when one has failed, and otherwise some milliseconds later.
 type DurableBehind struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Received      uint64                 `protobuf:"varint,1,opt,name=received,proto3" json:"received,omitempty"` // up to this sequence the master has them: they survive the client
@@ -6292,11 +6308,13 @@ const file_master_proto_rawDesc = "" +
 	"\x06others\x18\x03 \x03(\x04R\x06others\x12(\n" +
 	"\x06grants\x18\x04 \x01(\v2\x10.distrifs.GrantsR\x06grants\x12\x10\n" +
 	"\x03sec\x18\x05 \x01(\x03R\x03sec\x12\x12\n" +
-	"\x04nsec\x18\x06 \x01(\rR\x04nsec\"q\n" +
+	"\x04nsec\x18\x06 \x01(\rR\x04nsec\"\xb9\x01\n" +
 	"\rChangesBehind\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x120\n" +
-	"\achanges\x18\x03 \x03(\v2\x16.distrifs.ChangeBehindR\achanges\"\xc9\x05\n" +
+	"\achanges\x18\x03 \x03(\v2\x16.distrifs.ChangeBehindR\achanges\x12#\n" +
+	"\rtell_received\x18\x04 \x01(\bR\ftellReceived\x12!\n" +
+	"\ftell_durable\x18\x05 \x01(\bR\vtellDurable\"\xc9\x05\n" +
 	"\fChangeBehind\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.distrifs.ChangeBehind.KindR\x04kind\x12\x1d\n" +
 	"\n" +
