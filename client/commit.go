@@ -89,7 +89,7 @@ func (i *inode) unfinished(sync bool) bool {
 // drain waits until what was written so far is acknowledged or has failed.
 // i.mu is held, and let go while waiting.
 func (i *inode) drain(ctx context.Context, sync bool) error {
-	last := i.sealAll(sync)
+	last := i.sealAll(sync, (*stream).sendKept)
 	return i.wait(ctx, "flush", func() bool {
 		for _, st := range i.streams {
 			if len(st.kept) > 0 && st.kept[0].seq <= last {
@@ -295,9 +295,7 @@ func (i *inode) forgetFreed(ctx context.Context, p proposal) (found bool) {
 		}
 		found = true
 		i.mu.Lock()
-		if st.uprooted = true; !st.working {
-			st.replant()
-		}
+		st.uproot()
 		st.uncommitted = false
 		if attr.GetSize() > st.index*uint64(i.c.chunkSize) {
 			i.fail(proto.E(proto.IO, "commit", st.subject(), "the chunk was taken from the file after it was written"))

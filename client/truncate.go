@@ -74,6 +74,7 @@ func (st *stream) cut(end int64) {
 		}
 	}
 	st.kept = kept
+	st.attend()
 	st.ino.changed.Broadcast()
 }
 
@@ -160,9 +161,7 @@ func (i *inode) expireWrites() {
 	i.c.locations.dropFrom(i.id, 0)
 	unfinished := i.unfinished(false)
 	for _, st := range i.streams {
-		if st.uprooted = true; !st.working {
-			st.replant()
-		}
+		st.uproot()
 	}
 	if !unfinished {
 		return

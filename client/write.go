@@ -171,7 +171,7 @@ func (i *inode) reserve(ctx context.Context, size int) error {
 	if i.c.writeBudget.TryAcquire(int64(size)) {
 		return nil
 	}
-	i.sealAll(false)
+	i.sealAll(false, nil)
 	i.mu.Unlock()
 	defer i.mu.Lock()
 	if i.c.writeBudget.Acquire(ctx, int64(size)) != nil {
@@ -180,18 +180,28 @@ func (i *inode) reserve(ctx context.Context, size int) error {
 	return nil
 }
 
-// sealAll hands all that gathers to the streams and returns the seq of the last
-// run. With sync the last run of each stream syncs the chunk. i.mu is held.
-func (i *inode) sealAll(sync bool) uint64 {
+// sealAll ends all that gathers, has first send it, if that is not nil, and the streams what
+// that leaves. It returns the seq of the last run. With sync the last run of each stream
+// syncs the chunk. i.mu is held, and first may let it go.
+func (i *inode) sealAll(sync bool, first func(*stream)) (last uint64) {
+	var ended []*stream
 	for _, st := range i.streams {
 		if st.gathering != nil {
 			st.gathering.sync = st.gathering.sync || sync
-			st.seal()
+			st.endRun()
+			ended = append(ended, st)
 		} else if sync && st.next < len(st.kept) {
 			st.kept[len(st.kept)-1].sync = true
 		}
 	}
-	return i.sealed
+	last = i.sealed
+	for _, st := range ended {
+		if first != nil {
+			first(st)
+		}
+		st.attend()
+	}
+	return last
 }
 
 // armDelay sees to it that a run goes out although nothing fills it; i.mu is held.
@@ -204,7 +214,7 @@ func (i *inode) armDelay() {
 		i.mu.Lock()
 		defer i.mu.Unlock()
 		i.delayed = false
-		i.sealAll(false)
+		i.sealAll(false, nil)
 	})
 }
 

@@ -10,8 +10,10 @@ import (
 	"github.com/distrifs/distrifs/proto/pb"
 )
 
-// chunkWindow is how many bytes of one chunk may be on their way at once.
-const chunkWindow = 8 << 20
+const (
+	chunkWindow  = 8 << 20   // bytes of one chunk that may be on their way at once
+	sentByCaller = 128 << 10 // bytes that are sent at once by who waits for them
+)
 
 // stream is the way of unwritten data to one chunk. Runs are gathered, sealed,
 // sent in order while the application goes on, and kept until the whole chain
@@ -20,8 +22,9 @@ const chunkWindow = 8 << 20
 // also those that were acknowledged behind one that failed, for what is sent
 // last must be what stands.
 //
-// A goroutine works for a stream while it has sealed runs. Everything is
-// guarded by the inode's mu.
+// Who seals runs and waits for them sends them himself as far as that needs no waiting
+// (sendKept); otherwise, and for all that is more than sending, a goroutine works for the
+// stream (attend). Everything is guarded by the inode's mu.
 type stream struct {
 	ino   *inode
 	index uint64 // of the chunk in the file
@@ -31,7 +34,7 @@ type stream struct {
 	next      int    // kept[:next] has been sent to the present chain
 	inflight  int    // sent, not answered
 	inWindow  int64  // bytes of those
-	working   bool   // the goroutine runs
+	working   bool   // somebody sends, or does what is more
 
 	loc         location // chunk 0: not known yet
 	made        bool     // the replicas exist: a frame with Create was acknowledged
@@ -57,26 +60,74 @@ func (i *inode) stream(index uint64) *stream {
 	return st
 }
 
-// seal ends the gathering and hands the run to the goroutine; i.mu is held.
+// seal ends the gathering and has the run sent; i.mu is held.
 func (st *stream) seal() {
-	if st.gathering == nil {
-		return
+	if st.gathering != nil {
+		st.endRun()
+		st.attend()
 	}
-	r := st.gathering
-	st.gathering = nil
-	st.keep(r)
 }
 
+func (st *stream) endRun() {
+	r := st.gathering
+	st.gathering = nil
+	st.keepRun(r)
+}
+
+// keep takes a sealed run over and has it sent; i.mu is held.
 func (st *stream) keep(r *run) {
-	i := st.ino
-	i.sealed++
-	r.seq = i.sealed
+	st.keepRun(r)
+	st.attend()
+}
+
+func (st *stream) keepRun(r *run) {
+	st.ino.sealed++
+	r.seq = st.ino.sealed
 	st.kept = append(st.kept, r)
-	if !st.working {
+	st.ino.changed.Broadcast()
+}
+
+// attend sees to it that somebody does what is to be done now, if anything is; i.mu is held.
+func (st *stream) attend() {
+	switch {
+	case st.working:
+	case len(st.kept) == 0:
+		if st.uprooted && st.inflight == 0 {
+			st.replant()
+		}
+		st.ino.prune(st)
+	case st.next == len(st.kept) && st.failure == nil && !st.uprooted: // what was sent will be answered
+	default:
 		st.working = true
-		i.c.workers.Go(st.work)
+		st.ino.c.workers.Go(st.work)
 	}
-	i.changed.Broadcast()
+}
+
+// sendKept sends small runs in the caller's goroutine, who will wait for the answer: that
+// saves the wake-up of another one. i.mu is held, and let go meanwhile.
+func (st *stream) sendKept() {
+	if st.working || st.inflight > 0 {
+		return
+	}
+	st.working = true
+	st.adoptAssigned()
+	for st.failure == nil && !st.uprooted && st.loc.chunk != 0 && !st.loc.shared &&
+		st.next < len(st.kept) && st.inWindow+st.kept[st.next].n <= sentByCaller {
+		st.send()
+	}
+	st.working = false
+}
+
+// adoptAssigned takes the chunk that is known to be the file's.
+func (st *stream) adoptAssigned() {
+	i := st.ino
+	if st.loc.chunk != 0 {
+		return
+	}
+	if loc, ok := i.c.locations.assigned(i.id, st.index); ok {
+		i.assignAhead(st.index)
+		st.loc, st.made = loc, loc.committed
+	}
 }
 
 // work sends runs until none is kept.
@@ -101,10 +152,7 @@ func (st *stream) work() {
 		}
 	}
 	st.working = false
-	if st.uprooted {
-		st.replant()
-	}
-	i.prune(st)
+	st.attend()
 	i.changed.Broadcast()
 }
 
@@ -119,10 +167,8 @@ func (st *stream) replant() {
 
 // uproot has the stream ask where its chunk is before it writes on; i.mu is held.
 func (st *stream) uproot() {
-	if st.uprooted = true; !st.working {
-		st.replant()
-	}
-	st.ino.prune(st)
+	st.uprooted = true
+	st.attend()
 }
 
 // resend has all that is kept go out again, also what was acknowledged behind
@@ -183,6 +229,7 @@ func (st *stream) answered(r *run, sent location, err error) {
 	case st.failure == nil || st.failed.version < sent.version:
 		st.failure, st.failed = err, sent
 	}
+	st.attend()
 	i.changed.Broadcast()
 }
 

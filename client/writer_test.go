@@ -32,7 +32,7 @@ func TestFailureOfAnOldVersion(t *testing.T) {
 	data := noise(2, 1000)
 	mustWrite(t, f, data, 0)
 	f.ino.mu.Lock()
-	f.ino.sealAll(false)
+	f.ino.sealAll(false, nil)
 	st := f.ino.streams[0]
 	f.ino.mu.Unlock()
 	<-held
