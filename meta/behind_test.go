@@ -225,3 +225,34 @@ func TestSessionWithChangesBehindEnds(t *testing.T) {
 		}
 	})
 }
+
+// What the client waits for it hears at once, the rest a little later.
+func TestBehindTellsWhoWaits(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		one := c.behind()
+		defer one.vanish()
+		sent := uint64(0)
+		for _, tell := range []struct {
+			message *pb.ChangesBehind
+			within  time.Duration
+			what    func(*pb.DurableBehind) uint64
+		}{
+			{&pb.ChangesBehind{TellReceived: true}, 0, (*pb.DurableBehind).GetReceived},
+			{&pb.ChangesBehind{TellDurable: true}, 0, (*pb.DurableBehind).GetDurable},
+			{&pb.ChangesBehind{}, tellAfter, (*pb.DurableBehind).GetDurable},
+		} {
+			time.Sleep(2 * tellAfter) // whatever was to be told later
+			began := time.Now()
+			sent++
+			tell.message.First = sent
+			tell.message.Changes = []*pb.ChangeBehind{one.makes(one.folder, fmt.Sprint("f", sent))}
+			one.sends(tell.message)
+			one.hears(func(d *pb.DurableBehind) bool { return tell.what(d) >= sent })
+			if took := time.Since(began); took != tell.within {
+				t.Errorf("heard of change %d after %v, want %v", sent, took, tell.within)
+			}
+		}
+		one.sends(&pb.ChangesBehind{First: sent + 1, TellDurable: true}) // nothing new
+		one.hears(func(d *pb.DurableBehind) bool { return d.Durable == sent })
+	})
+}
