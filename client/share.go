@@ -190,7 +190,7 @@ func (i *inode) sendShare(ctx context.Context, dst *File, off, dstOff, n int64) 
 
 func (i *inode) askShare(ctx context.Context, dst *File, request *pb.CopyRangeRequest) (*pb.CopyRangeReply, error) {
 	request.From, request.To = uint64(i.id), uint64(dst.ino.id)
-	reply, _, err := change(ctx, i.c, dst.cred, "copy to", inodeName(dst.ino.id), func(ctx context.Context, who *pb.Caller) (*pb.CopyRangeReply, error) {
+	reply, _, err := change(ctx, i.c, dst.changer(), "copy to", inodeName(dst.ino.id), func(ctx context.Context, who *pb.Caller) (*pb.CopyRangeReply, error) {
 		request.Caller = who
 		return i.c.master.CopyRange(ctx, request)
 	})
