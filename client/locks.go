@@ -85,7 +85,8 @@ func (f *File) SetLock(ctx context.Context, l Lock, wait bool) (same bool, err e
 	return f.ino.locked(reply.Attr), nil
 }
 
-// TestLock finds a lock that stands in the way of l; ok is false if none does.
+// TestLock finds a lock that stands in the way of l; ok is false if none does. With LockNone it finds
+// what the owner has locked itself.
 func (f *File) TestLock(ctx context.Context, l Lock) (other Lock, ok bool, err error) {
 	reply, err := ask(ctx, f.ino.c, Cred{}, "test lock", inodeName(f.ino.id), func(ctx context.Context, who *pb.Caller) (*pb.TestLockReply, error) {
 		return f.ino.c.master.TestLock(ctx, &pb.TestLockRequest{Caller: who, Lock: l.wire(f.ino.id)})

@@ -77,7 +77,11 @@ func (s *fileSystem) GetLk(cancel <-chan struct{}, in *fuse.LkIn, out *fuse.LkOu
 	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
+	before := s.unlocks.done()
 	other, found, err := h.file.TestLock(ctx, l)
+	if found && s.unlocks.since(before, in.NodeId) {
+		other, found, err = h.file.TestLock(ctx, l)
+	}
 	if err != nil {
 		return status(err)
 	}

@@ -521,7 +521,7 @@ func (f *memFile) SetLock(ctx context.Context, l client.Lock, wait bool) (same b
 func (f *memFile) TestLock(ctx context.Context, l client.Lock) (other client.Lock, ok bool, err error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	if f.m.held == nil {
+	if f.m.held == nil || f.m.held.Owner == l.Owner {
 		return client.Lock{}, false, nil
 	}
 	return *f.m.held, true, nil

@@ -25,8 +25,8 @@ func (f *slowUnlock) Unlock(ctx context.Context, owner uint64, flock bool) error
 	return nil
 }
 
-// A lock is not refused for that of a file whose last close has returned, however long
-// it takes to take it off.
+// A lock is not refused for that of a file whose last close has returned, nor is that one told of,
+// however long it takes to take it off.
 func TestNoConflictWithAFileThatWasClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -39,10 +39,15 @@ func TestNoConflictWithAFileThatWasClosed(t *testing.T) {
 
 		go f.Release(nil, &fuse.ReleaseIn{InHeader: header(node), Fh: first, LockOwner: 7, ReleaseFlags: fuse.FUSE_RELEASE_FLOCK_UNLOCK})
 		synctest.Wait()
-		answer := make(chan fuse.Status, 1)
+		var out fuse.LkOut
+		asked, answer := make(chan fuse.Status, 1), make(chan fuse.Status, 1)
+		go func() { asked <- f.GetLk(nil, lkIn(node, second, 8, unix.F_WRLCK, fuse.LK_FLOCK), &out) }()
 		go func() { answer <- f.SetLk(nil, lkIn(node, second, 8, unix.F_WRLCK, fuse.LK_FLOCK)) }()
 		synctest.Wait()
 		close(file.proceed)
+		if f.want("test behind the close", <-asked, 0); out.Lk.Typ != unix.F_UNLCK {
+			t.Errorf("in the way: %+v", out.Lk)
+		}
 		f.want("lock after the close", <-answer, 0)
 		if f.m.held == nil || *f.m.held != (client.Lock{Owner: 8, Flock: true, Mode: client.LockExclusive, Start: 3, End: client.LockEnd, Process: 42}) {
 			t.Errorf("held: %+v", f.m.held)

@@ -55,7 +55,7 @@ func (m *Master) SetLock(ctx context.Context, req *pb.SetLockRequest) (*pb.SetLo
 	return reply, err
 }
 
-// TestLock finds a lock that stands in the way of another.
+// TestLock finds a lock that stands in the way of another, or what the owner holds itself.
 func (m *Master) TestLock(_ context.Context, req *pb.TestLockRequest) (*pb.TestLockReply, error) {
 	r, err := m.enter(req.Caller, "test lock", inodeName(req.Lock.GetInode()))
 	if err != nil {
@@ -65,7 +65,7 @@ func (m *Master) TestLock(_ context.Context, req *pb.TestLockRequest) (*pb.TestL
 		return nil, r.fail(proto.SessionExpired, "locks need a session")
 	}
 	l, kind := lockOf(req.Lock, r.session)
-	if kind != proto.OK || l.Mode == 0 {
+	if kind != proto.OK {
 		return nil, r.fail(proto.Invalid, "")
 	}
 	if !m.sessions.complete() {

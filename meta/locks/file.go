@@ -52,11 +52,12 @@ func (f *file) held(l Lock) bool {
 	return false
 }
 
-// conflict gives the first range held that conflicts with a lock of another owner.
+// conflict gives the first range held that conflicts with a lock of another owner; the first at all
+// for one without a mode.
 func (h *holding) conflict(l Lock) *ranges.Entry[Mode] {
 	over := h.ranges.Over(l.Range)
 	for i := range over {
-		if over[i].Value.conflicts(l.Mode) {
+		if l.Mode == 0 || over[i].Value.conflicts(l.Mode) {
 			return &over[i]
 		}
 	}

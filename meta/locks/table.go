@@ -103,14 +103,15 @@ func (t *Table) Unlock(l Lock) proto.Kind {
 	return proto.OK
 }
 
-// Test finds a lock that conflicts with l: the one that starts first.
+// Test finds a lock that conflicts with l: the one that starts first. With no mode it finds what l's
+// owner holds of the range.
 func (t *Table) Test(l Lock) (other Lock, conflict bool) {
 	f := t.files[l.file()]
 	if f == nil {
 		return Lock{}, false
 	}
 	for owner, h := range f.holdings {
-		if owner == l.Owner {
+		if (owner == l.Owner) != (l.Mode == 0) {
 			continue
 		}
 		if e := h.conflict(l); e != nil && (!conflict || e.Start < other.Range.Start) {

@@ -95,6 +95,9 @@ var scripts = map[string]string{
 		b1 ? x 0-100 = a1 2 0-4
 		b1 ? s 5-100 = a1 2 25-29
 		b1 ? x 30-100 = free
+		a1 ? u 3-100 = a1 2 0-4
+		a1 ? u 30-100 = free
+		b1 ? u 0-100 = b1 1 5-24
 		a1 u 0-100 = ok
 		b1 x 0-100 = ok`,
 	"the spaces and the files do not see each other": `
