@@ -11,11 +11,12 @@ import (
 
 // through names a file in an open folder by a path from the root, for calls that take no
 // folder. The path may not begin with "@": that is resolved before.
+// /proc/self would have the open files of the first thread, which may be that of a process.
 func through(dir int, path string) string {
 	if path == "" {
 		return "" // ENOENT, and not the folder
 	}
-	return fmt.Sprintf("/proc/self/fd/%d/%s", dir, path)
+	return fmt.Sprintf("/proc/thread-self/fd/%d/%s", dir, path)
 }
 
 func chmod(s *side, c *call) answer {
@@ -91,7 +92,7 @@ func utimens(s *side, c *call) answer {
 
 func futimens(s *side, c *call) answer {
 	return asOwned(s, c, func(fd int) error {
-		return unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), []unix.Timespec{timespec(c.atime), timespec(c.mtime)}, 0)
+		return unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/thread-self/fd/%d", fd), []unix.Timespec{timespec(c.atime), timespec(c.mtime)}, 0)
 	})
 }
 

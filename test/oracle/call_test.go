@@ -13,12 +13,14 @@ type call struct {
 	look   int // the mount that the effect is looked at through, or noLook
 	op     *operation
 
-	slot, other            int64
+	slot, other, process   int64
 	path, to               string
 	name                   string
 	flags, mode            int64
 	at, toAt, size, fill   int64
 	uid, gid, atime, mtime int64
+
+	free bool // the lock was to be had on the local side
 }
 
 const noLook = 2

@@ -13,6 +13,8 @@
 //   - call: one line of a program: a worker, the mount it works through, the mount its
 //     effect is looked at through ("-" for not at all), the operation, its operands.
 //   - worker: a thread with an identity of its own: user, groups, umask.
+//   - process: a thread with a table of open files of its own, to which the kernel gives locks. Two of each
+//     mount lock through what workers have opened.
 //   - slot: a place for an open file, 0 to 7, named by calls. A path that begins with @3/ is
 //     relative to the folder that is open in slot 3. Calls on empty slots are passed over, so
 //     that any part of a program is a program.
@@ -25,6 +27,9 @@
 // The calls of one program run one after the other, whatever their worker and mount, so
 // that there is exactly one right answer to each. Several programs run at once, each in
 // a process and a folder of its own.
+//
+// Locks are part of the programs. A call that is to wait for one does so where the local side has it to
+// give, so that no program stands still; test/locks has waits.
 //
 // Where filesystems may differ, the operation says so, and a call is passed over or what it
 // answers is made comparable (seekHoles). Of times it is compared whether a call changed

@@ -18,8 +18,12 @@ const chunkSize = 1 << 20
 func generate(seed uint64, calls, mounts int) program {
 	r := &drawer{Rand: rand.New(rand.NewPCG(seed, 1))}
 	weights, total := make([]int, len(operations)), 0
+	r.locks = r.IntN(3) == 0
 	for i := range operations {
 		weights[i] = operations[i].weight * pick(r, 0, 1, 1, 2, 6)
+		if r.locks && operations[i].locks {
+			weights[i] = operations[i].weight * 20
+		}
 		if operations[i].basic {
 			weights[i] = max(weights[i], operations[i].weight)
 		}
@@ -55,6 +59,7 @@ type drawer struct {
 	*rand.Rand
 	op    *operation
 	there []place
+	locks bool // the program is about locks, most of them on one file
 }
 
 // place is a path with something at it.
@@ -138,6 +143,9 @@ func drawTo(r *drawer) string { return r.path(true) }
 
 // path draws from few names, so that calls meet.
 func (r *drawer) path(fresh bool) string {
+	if r.locks && r.op.name == "open" && r.IntN(4) != 0 {
+		return "f"
+	}
 	fresh = fresh || r.op.name == "open" && r.IntN(2) == 0
 	switch r.IntN(25) {
 	case 0:

@@ -220,7 +220,7 @@ func earlier(t unix.StatxTimestamp, than unix.Timespec) bool {
 // change compares whether a time changed; and the time itself if it was set by a program.
 func change(which, what string, wasLocal, local, wasCluster, cluster unix.StatxTimestamp) *fault {
 	set := local.Sec < 1_500_000_000 || local.Sec > 4_000_000_000
-	if (wasLocal == local) == (wasCluster == cluster) && (!set || local == cluster || local == wasLocal) {
+	if set && local == cluster || (wasLocal == local) == (wasCluster == cluster) && (!set || local == wasLocal) {
 		return nil
 	}
 	return &fault{which, fmt.Sprintf("%s of %s:\n  cluster %v, was %v\n  local   %v, was %v", which, what, stamp(cluster), stamp(wasCluster), stamp(local), stamp(wasLocal))}

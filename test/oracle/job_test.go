@@ -69,7 +69,11 @@ func randomCalls(args []string) error {
 	if err != nil {
 		return err
 	}
-	e := &executor{clusters: [2]string{w.a, w.b}, local: w.local(), workers: workers, done: map[string]int{}, successful: map[string]int{}}
+	processes, err := forkAll()
+	if err != nil {
+		return err
+	}
+	e := &executor{clusters: [2]string{w.a, w.b}, local: w.local(), workers: workers, processes: processes, done: map[string]int{}, successful: map[string]int{}}
 	if w.program != "" {
 		return e.replay(w.program)
 	}

@@ -64,8 +64,17 @@ func rename(s *side, c *call) answer {
 			unix.Fstatat(toDir, to, &st, unix.AT_SYMLINK_NOFOLLOW)
 			err = unix.Renameat2(dir, path, toDir, to, uint(c.flags))
 		}
+		both := int64(unix.RENAME_NOREPLACE | unix.RENAME_EXCHANGE)
+		if err == unix.EINVAL && !s.local && c.flags&both != both && removed(toDir) {
+			return unix.ENOENT // this kernel takes it for where it was: within what is renamed
+		}
 		return err
 	})
+}
+
+func removed(dir int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(dir, &st) == nil && st.Nlink == 0 && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 func link(s *side, c *call) answer {
@@ -81,7 +90,7 @@ func linkSlot(s *side, c *call) answer {
 	if !ok || !f.used {
 		return skip
 	}
-	return result(0, unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.fd), dir, path, unix.AT_SYMLINK_FOLLOW))
+	return result(0, unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/thread-self/fd/%d", f.fd), dir, path, unix.AT_SYMLINK_FOLLOW))
 }
 
 func symlink(s *side, c *call) answer {

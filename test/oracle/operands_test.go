@@ -197,6 +197,15 @@ var (
 	atimeArg  = number("atime", func(c *call) *int64 { return &c.atime }, drawTime, timeOmit, timeNow)
 	mtimeArg  = number("mtime", func(c *call) *int64 { return &c.mtime }, drawTime, timeOmit, timeNow)
 
+	processArg  = number("process", func(c *call) *int64 { return &c.process }, func(r *drawer) int64 { return r.Int64N(ofMount) }, 0)
+	lockAtArg   = number("at", func(c *call) *int64 { return &c.at }, drawLockAt, 0, 1)
+	lockSizeArg = number("size", func(c *call) *int64 { return &c.size }, drawLockSize, 0, 1)
+	lockArg     = flagSet("flags", "F_RDLCK", []bit{{"F_WRLCK", unix.F_WRLCK}, {"F_UNLCK", unix.F_UNLCK}, {"WAIT", lockWaits}, {"OFD", lockOFD}, {"SEEK_END", lockEnd}, {"SEEK_CUR", lockHere}}, drawLock)
+	flockArg    = flagSet("flags", "0", []bit{{"LOCK_SH", unix.LOCK_SH}, {"LOCK_EX", unix.LOCK_EX}, {"LOCK_UN", unix.LOCK_UN}, {"WAIT", lockWaits}},
+		func(r *drawer) int64 {
+			return pick[int64](r, unix.LOCK_SH, unix.LOCK_EX, unix.LOCK_EX, unix.LOCK_UN) | pick[int64](r, 0, 0, lockWaits)
+		})
+
 	openArg = flagSet("flags", "O_RDONLY", []bit{
 		{"O_RDWR", unix.O_RDWR}, {"O_WRONLY", unix.O_WRONLY}, {"O_CREAT", unix.O_CREAT}, {"O_EXCL", unix.O_EXCL}, {"O_TRUNC", unix.O_TRUNC},
 		{"O_APPEND", unix.O_APPEND}, {"O_TMPFILE", unix.O_TMPFILE}, {"O_DIRECTORY", unix.O_DIRECTORY}, {"O_NOFOLLOW", unix.O_NOFOLLOW},

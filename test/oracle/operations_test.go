@@ -10,6 +10,7 @@ type operation struct {
 	operands []operand
 	run      func(s *side, c *call) answer
 	data     bool // reads or writes through a slot
+	locks    bool
 	// vague operations change times or not: stores with the next fault of a page or msync, truncate
 	// to the size that is in some filesystems only.
 	vague bool
@@ -40,6 +41,11 @@ var operations = []operation{
 	{name: "load", weight: 6, operands: []operand{viewArg, withinArg, sizeArg}, run: load},
 	{name: "store", weight: 6, operands: []operand{viewArg, withinArg, sizeArg, fillArg}, run: store, vague: true},
 	{name: "munmap", weight: 2, operands: []operand{viewArg}, run: unmapFile},
+
+	{name: "flock", weight: 5, operands: []operand{slotArg, processArg, flockArg}, run: flock, locks: true},
+	{name: "lock", weight: 9, operands: []operand{slotArg, processArg, lockArg, lockAtArg, lockSizeArg}, run: lock, locks: true},
+	{name: "getlock", weight: 4, operands: []operand{slotArg, processArg, lockArg, lockAtArg, lockSizeArg}, run: getLock, locks: true},
+	{name: "leave", weight: 1, operands: []operand{slotArg, processArg}, run: leave},
 
 	{name: "mkdir", makes: true, folders: true, weight: 12, basic: true, operands: []operand{pathArg, permArg}, run: mkdir},
 	{name: "rmdir", folders: true, weight: 6, operands: []operand{pathArg}, run: rmdir, borrows: true},

@@ -29,8 +29,10 @@ type executor struct {
 	clusters [2]string // folders, through both mounts
 	local    string
 	workers  []worker
-	programs int
-	seed     uint64 // of the program that is run, or made smaller
+
+	processes processes
+	programs  int
+	seed      uint64 // of the program that is run, or made smaller
 
 	calls            int64
 	done, successful map[string]int
@@ -92,8 +94,9 @@ func (x *execution) step(c *call) *fault {
 	x.workers[0].do(func() { x.query(c) })
 	x.workers[c.worker].do(func() {
 		local = c.op.run(x.local, c)
+		c.free = local.errno == 0
 		cluster = unlessStale(func() (answer, syscall.Errno) {
-			a := c.op.run(x.cluster, c)
+			a := x.unlessLetGo(c, local, func() answer { return c.op.run(x.cluster, c) })
 			return a, a.errno
 		})
 	})
@@ -176,6 +179,9 @@ func (e *executor) begin() (*execution, error) {
 	e.programs++
 	x := &execution{executor: e, folder: fmt.Sprintf("p%d", e.programs), known: map[uint64]*known{}}
 	x.local, x.cluster = &side{local: true}, &side{}
+	for _, s := range []*side{x.local, x.cluster} {
+		s.processes, s.letGo = e.processes, map[openFile]bool{}
+	}
 	for _, parent := range []string{e.local, e.clusters[0]} {
 		if err := os.MkdirAll(filepath.Join(parent, x.folder, below), 0o755); err != nil {
 			return nil, err

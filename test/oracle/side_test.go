@@ -21,6 +21,9 @@ type side struct {
 	slots  [slots]slot
 	views  [views]view
 	buffer int // a memfd, for bytes that go to and from mappings without a SIGBUS
+
+	processes processes
+	letGo     map[openFile]bool // closed with locks of their own
 }
 
 // slot is an open file.
@@ -29,6 +32,10 @@ type slot struct {
 	fd    int
 	mount int
 	kind  uint32 // S_IFMT of what it is
+	inode uint64
+
+	copies [ofMount]int // descriptors of processes of the mount that have it, too; 0: none
+	locked bool         // it has had locks that are its own
 }
 
 // view is a shared mapping.
@@ -81,7 +88,7 @@ func (s *side) put(i int64, fd, mount int) {
 	s.empty(i)
 	var st unix.Stat_t
 	unix.Fstat(fd, &st)
-	s.slots[i] = slot{used: true, fd: fd, mount: mount, kind: st.Mode & unix.S_IFMT}
+	s.slots[i] = slot{used: true, fd: fd, mount: mount, kind: st.Mode & unix.S_IFMT, inode: st.Ino}
 }
 
 // empty closes what is in a slot.
@@ -90,7 +97,13 @@ func (s *side) empty(i int64) answer {
 	if !f.used {
 		return skip
 	}
+	for process := range f.copies {
+		s.leave(i, int64(process))
+	}
 	s.slots[i] = slot{}
+	if f.locked {
+		s.letGo[openFile{f.mount, f.inode}] = true
+	}
 	return result(0, unix.Close(f.fd))
 }
 

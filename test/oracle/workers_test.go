@@ -22,27 +22,33 @@ var identities = []identity{
 	{uid: 1002, gid: 1002, groups: []uint32{1001, 2001}, umask: 0o027},
 }
 
-// worker is a thread with its own identity. It does what it is sent.
+// worker is a thread that differs from others. It does what it is sent.
 type worker chan func()
+
+// startWorker starts a thread and has it become what it is to be.
+func startWorker(become func() error) (worker, error) {
+	w, started := make(worker), make(chan error)
+	go func() {
+		runtime.LockOSThread() // for ever: nobody else is to have such a thread
+		err := become()
+		started <- err
+		if err != nil {
+			return
+		}
+		for f := range w {
+			f()
+		}
+	}()
+	return w, <-started
+}
 
 // hire starts a thread for each identity, with that root.
 func hire(root string) ([]worker, error) {
 	var workers []worker
 	for _, who := range identities {
-		w, started := make(worker), make(chan error)
-		go func() {
-			runtime.LockOSThread() // for ever: nobody else is to have such a thread
-			if err := become(who, root); err != nil {
-				started <- fmt.Errorf("become user %d: %w", who.uid, err)
-				return
-			}
-			started <- nil
-			for f := range w {
-				f()
-			}
-		}()
-		if err := <-started; err != nil {
-			return nil, err
+		w, err := startWorker(func() error { return become(who, root) })
+		if err != nil {
+			return nil, fmt.Errorf("become user %d: %w", who.uid, err)
 		}
 		workers = append(workers, w)
 	}
