@@ -38,8 +38,10 @@ type sessions struct {
 type session struct {
 	id     proto.SessionID
 	client string
-	slots  [slots]slot
 	behind *changesBehind
+
+	working sync.Mutex // protects slots; a leaf
+	slots   []*slot    // by number, as far as the client has used them
 
 	// Protected by sessions.mu.
 	heard  time.Time
@@ -77,10 +79,6 @@ func newSessions(now func() time.Time, timeout time.Duration, stored []state.Ses
 // add takes a session of the log in.
 func (s *sessions) add(id proto.SessionID, client string) *session {
 	one := &session{id: id, client: client, heard: s.now(), alive: s.now(), opens: map[proto.InodeID]open{}, ended: make(chan struct{}), behind: newChangesBehind()}
-	for i := range one.slots {
-		one.slots[i].busy = make(chan struct{}, 1)
-		one.slots[i].busy <- struct{}{}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.byID[id] = one
@@ -112,10 +110,25 @@ func (s *sessions) lives(id proto.SessionID) bool {
 	return s.byID[id] != nil
 }
 
+// slot gives the slot of a number, which is made when it is first used: there are many
+// sessions that change nothing.
+func (one *session) slot(number uint32) *slot {
+	one.working.Lock()
+	defer one.working.Unlock()
+	for uint32(len(one.slots)) <= number {
+		one.slots = append(one.slots, nil)
+	}
+	if one.slots[number] == nil {
+		one.slots[number] = &slot{busy: make(chan struct{}, 1)}
+		one.slots[number].busy <- struct{}{}
+	}
+	return one.slots[number]
+}
+
 // take waits until nobody works on a request's slot, and takes it. A request that the
 // client has gone beyond is refused: nobody waits for its answer any more.
 func (one *session) take(ctx context.Context, caller *pb.Caller) (*slot, error) {
-	s := &one.slots[caller.Slot]
+	s := one.slot(caller.Slot)
 	select {
 	case <-s.busy:
 	case <-ctx.Done():

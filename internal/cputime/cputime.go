@@ -15,3 +15,12 @@ func Thread() time.Duration {
 	}
 	return time.Duration(spent.Nano())
 }
+
+// Process is the processor time of the process so far, of the kernel for it as well.
+func Process() time.Duration {
+	var spent unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &spent); err != nil {
+		panic(err)
+	}
+	return time.Duration(spent.Nano())
+}

@@ -26,8 +26,9 @@ type Table struct {
 	places   []*account // by lease.account
 	vacant   []uint32   // places
 	news     []proto.SessionID
-	waiting  int    // claims that are not granted
-	recalls  uint64 // sent so far
+	waiting  int      // claims that are not granted
+	recalls  uint64   // sent so far
+	pressed  *account // was asked last for leases because there were too many; nil: nobody was
 }
 
 // New makes an empty table.
@@ -142,13 +143,16 @@ func (t *Table) room(a *account, limits Limits) bool {
 		return false
 	}
 	if t.held >= limits.Held {
+		if t.pressed != nil && t.accounts[t.pressed.id] == t.pressed && len(t.pressed.debts) > 0 {
+			return false // some are being given back
+		}
 		most := a
 		for _, other := range t.accounts {
 			if other.held > most.held {
 				most = other
 			}
 		}
-		if len(most.debts) == 0 {
+		if t.pressed = most; len(most.debts) == 0 {
 			t.trim(most, share(most.held))
 		}
 		return false

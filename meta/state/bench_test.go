@@ -58,7 +58,7 @@ func (s *bulk) benchMemory(b *testing.B) {
 
 // benchBatch is how many files a batch of operations takes; an operation of the benchmark
 // is a batch.
-const benchBatch = 1000
+const benchBatch = 10_000
 
 // stopwatch adds up the processor time that the kinds of operations take.
 type stopwatch struct {
