@@ -46,7 +46,7 @@ type ReadRequest struct {
 type ClientOptions struct {
 	Dial            func(ctx context.Context, address string) (net.Conn, error) // default: TCP
 	DialTimeout     time.Duration                                               // default 2 s
-	ProgressTimeout time.Duration                                               // a peer that owes answers and is silent for so long has failed; default 2 s
+	ProgressTimeout time.Duration                                               // a peer that owes answers and is silent for so long has failed; default 1.5 s
 	RequestTimeout  time.Duration                                               // an unanswered request fails its connection after so long, a quarter more for each hop behind; default 30 s
 	IdleTimeout     time.Duration                                               // an unused connection is closed; default 60 s
 	Window          int64                                                       // bytes in flight on a connection, 4 KiB a request added; at least 2 MiB; default 8 MiB
@@ -61,7 +61,7 @@ func (o ClientOptions) withDefaults() ClientOptions {
 		}
 	}
 	setDefault(&o.DialTimeout, 2*time.Second)
-	setDefault(&o.ProgressTimeout, 2*time.Second)
+	setDefault(&o.ProgressTimeout, 1500*time.Millisecond)
 	setDefault(&o.RequestTimeout, 30*time.Second)
 	setDefault(&o.IdleTimeout, 60*time.Second)
 	setDefault(&o.Window, 8<<20)

@@ -139,13 +139,13 @@ func TestDataThatStopArrivingFailTheConnection(t *testing.T) { // L18
 			frame := sample{h: header{kind: kindReply, id: 1, length: 9000}, data: make([]byte, 9000)}.encode()
 			for i := 0; i < 5000; i += 1000 { // slow, then silent
 				there.Write(frame[i : i+1000])
-				time.Sleep(1500 * time.Millisecond)
+				time.Sleep(time.Second)
 			}
 		}()
 		start := time.Now()
 		_, err := client.Read(context.Background(), ReadRequest{From: Hop{Node: 3, Address: "peer"}}, make([]byte, 9000))
 		wantFailure(t, err, proto.Unavailable, 3)
-		if took := time.Since(start); took < 8*time.Second || took > 10*time.Second {
+		if took := time.Since(start); took < 5500*time.Millisecond || took > 6500*time.Millisecond {
 			t.Errorf("noticed after %v", took)
 		}
 	})

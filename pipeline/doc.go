@@ -45,7 +45,7 @@
 // # Time-outs
 //
 // A peer that owes answers and is silent for ProgressTimeout has failed. A server with
-// requests in flight, or in the middle of one, sends alive frames every AliveEvery, a quarter of
+// requests in flight, or in the middle of one, sends alive frames every AliveEvery, a sixth of
 // the default of its clients' ProgressTimeout. What was sent is no sign of life, for
 // it may be on its way for ever: a network may be cut in one direction. So slow is not failed, and
 // a hop that is gone is noticed by its predecessor alone, who names it. Requests that

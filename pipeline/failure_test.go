@@ -229,7 +229,7 @@ func TestASilentHopIsNamedByItsPredecessor(t *testing.T) {
 			start := time.Now()
 			err := c.client.Write(testContext(t), &WriteRequest{Chunk: testChunk(1), Version: 1, Data: pattern(1, 9000), Create: true, Chain: c.chain()})
 			wantFailure(t, err, proto.ChainBroken, c.members[i].hop.Node)
-			if took := time.Since(start); took < 2*time.Second || took > 3*time.Second {
+			if took := time.Since(start); took < 1500*time.Millisecond || took > 2*time.Second {
 				t.Errorf("noticed after %v", took)
 			}
 		})

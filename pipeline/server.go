@@ -20,7 +20,7 @@ import (
 type ServerOptions struct {
 	Budget          int64         // bytes of requests in flight, for each class (hops behind; reads); at least 2 MiB; default 64 MiB
 	ProgressTimeout time.Duration // a peer that stops in mid-frame, or takes no replies, is dropped; default 5 s
-	AliveEvery      time.Duration // how often a peer is told that its requests are being worked on; default a tenth of ProgressTimeout
+	AliveEvery      time.Duration // how often a peer is told that its requests are being worked on; default a twentieth of ProgressTimeout
 	DirtyWait       time.Duration // how long a read waits for a write that is on its way down; default 5 s
 	MaxConnections  int           // default 4096
 
@@ -35,7 +35,7 @@ func (o ServerOptions) withDefaults() ServerOptions {
 	setDefault(&o.Budget, 64<<20)
 	o.Budget = max(o.Budget, 2*MaxPayload)
 	setDefault(&o.ProgressTimeout, 5*time.Second)
-	setDefault(&o.AliveEvery, o.ProgressTimeout/10)
+	setDefault(&o.AliveEvery, o.ProgressTimeout/20)
 	setDefault(&o.DirtyWait, 5*time.Second)
 	setDefault(&o.MaxConnections, 4096)
 	if o.Logger == nil {

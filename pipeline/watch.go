@@ -2,8 +2,9 @@ package pipeline
 
 import "time"
 
-// ticksPerTimeout is how finely the progress time-out is watched.
-const ticksPerTimeout = 4
+// ticksPerTimeout is how finely the progress time-out is watched: a peer that falls silent is
+// given up after one to one and a third of it.
+const ticksPerTimeout = 6
 
 // watch ends connections that make no progress, and those that nobody uses.
 // Progress, not a count, is what keeps a connection alive (L18).
