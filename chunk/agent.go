@@ -22,8 +22,9 @@ import (
 
 const (
 	callTimeout = 5 * time.Second // for an answer of the master
-	minBackoff  = 100 * time.Millisecond
-	maxBackoff  = 3 * time.Second
+	minBackoff  = 50 * time.Millisecond
+	maxBackoff  = 250 * time.Millisecond // writers wait for chunkservers when a master is back
+	tellEvery   = 10 * time.Second       // that there still is no master
 
 	maxChanged = 10_000 // replicas in one heartbeat
 	maxResults = 1000   // results in one heartbeat
@@ -74,6 +75,7 @@ func (a *agent) run(ctx context.Context) error {
 	defer conn.Close()
 	nodes := pb.NewDataNodesClient(conn)
 	delay := minBackoff
+	var told time.Time
 	for {
 		registered, err := a.session(ctx, nodes)
 		if ctx.Err() != nil {
@@ -85,7 +87,10 @@ func (a *agent) run(ctx context.Context) error {
 		if registered { // who answers is not overrun: a master that was restarted gets its chunkservers back soon
 			delay = minBackoff
 		}
-		a.log.Warn("no session with the master: trying again", "master", a.master, "in", delay, "error", err)
+		if registered || time.Since(told) >= tellEvery {
+			a.log.Warn("no session with the master: trying again", "master", a.master, "error", err)
+			told = time.Now()
+		}
 		select {
 		case <-time.After(delay + rand.N(delay)):
 		case <-ctx.Done():

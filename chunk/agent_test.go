@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
@@ -386,4 +389,33 @@ func (m *reportSink) BlockReport(_ context.Context, r *pb.BlockReportRequest, _ 
 	m.messages++
 	m.largest = max(m.largest, n)
 	return &pb.BlockReportReply{}, nil
+}
+
+// However long a master was away, it is called so often that nobody waits for long once
+// it is back.
+func TestAMasterIsCalledAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := OpenStore(testOptions(disk.NewMem(), "/data"))
+		must(t, err)
+		var calls []time.Time
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		a := newAgent(s, agentOptions{
+			master: "master:1", address: "10.0.0.1:1", log: slog.New(slog.DiscardHandler),
+			dial: func(context.Context, string) (net.Conn, error) {
+				calls = append(calls, time.Now())
+				return nil, syscall.ECONNREFUSED
+			},
+		})
+		must(t, a.run(ctx))
+		must(t, s.Close())
+		if len(calls) < 50 {
+			t.Fatalf("called %d times in a minute", len(calls))
+		}
+		for i, at := range calls[1:] {
+			if pause := at.Sub(calls[i]); pause > 4*maxBackoff {
+				t.Fatalf("%v between calls %d and %d", pause, i, i+1)
+			}
+		}
+	})
 }

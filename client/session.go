@@ -20,9 +20,10 @@ import (
 
 const (
 	reconnectMin = 50 * time.Millisecond
-	reconnectMax = time.Second
-	goodbyeWait  = time.Second // for the master to confirm a goodbye
-	releaseBatch = 1024        // inodes in one Release
+	reconnectMax = 250 * time.Millisecond // everybody waits for so long after a master is back
+	tellEvery    = 10 * time.Second       // that there still is none
+	goodbyeWait  = time.Second            // for the master to confirm a goodbye
+	releaseBatch = 1024                   // inodes in one Release
 	releaseDelay = 20 * time.Millisecond
 )
 
@@ -80,6 +81,7 @@ func newSessions(master pb.MasterClient, name string, logger *slog.Logger, locks
 func (s *sessions) run(ctx context.Context) {
 	defer close(s.done)
 	delay := reconnectMin
+	var told time.Time
 	for {
 		welcomed, err := s.serve(ctx)
 		if s.leaving() || ctx.Err() != nil {
@@ -87,7 +89,10 @@ func (s *sessions) run(ctx context.Context) {
 		}
 		if err != nil {
 			s.fail(err)
-			s.logger.Warn("session stream broke; resuming", "error", err)
+			if welcomed || time.Since(told) >= tellEvery {
+				s.logger.Warn("session stream broke; resuming", "error", err)
+				told = time.Now()
+			}
 		}
 		if welcomed {
 			delay = reconnectMin

@@ -16,8 +16,8 @@ import (
 // maxLog is the size in bytes from which a log is rotated: one old part is kept.
 const maxLog = 16 << 20
 
-// Delays before a dead child is started again: the first, doubled each time up to
-// the longest, and the first again once a child has lived for steadyAfter.
+// Delays before a dead child is started again: none for one that has lived for steadyAfter,
+// for others wait for it; else the first, doubled each time up to the longest.
 const (
 	firstDelay  = 100 * time.Millisecond
 	longestWait = 5 * time.Second
@@ -74,10 +74,10 @@ func (c *child) ended(e exit) { c.Pid, c.Started, c.ending, c.clean = 0, 0, e.en
 
 // nextDelay is how long to wait before starting the child again (L18: by time).
 func (c *child) nextDelay() time.Duration {
-	if c.delay == 0 || time.Since(c.started) >= steadyAfter {
-		c.delay = firstDelay
+	if time.Since(c.started) >= steadyAfter {
+		c.delay = 0
 	} else {
-		c.delay = min(2*c.delay, longestWait)
+		c.delay = min(max(2*c.delay, firstDelay), longestWait)
 	}
 	return c.delay
 }

@@ -226,7 +226,7 @@ func TestNextDelayGrowsByTimeAndForgets(t *testing.T) {
 	last := time.Duration(0)
 	for range 20 {
 		d := c.nextDelay()
-		if d < last || d > longestWait {
+		if d < max(last, firstDelay) || d > longestWait {
 			t.Fatalf("delay %v behind %v", d, last)
 		}
 		last = d
@@ -235,7 +235,7 @@ func TestNextDelayGrowsByTimeAndForgets(t *testing.T) {
 		t.Errorf("the longest delay was %v", last)
 	}
 	c.started = time.Now().Add(-steadyAfter)
-	if d := c.nextDelay(); d != firstDelay {
+	if d := c.nextDelay(); d != 0 {
 		t.Errorf("delay %v for one that lived long", d)
 	}
 }
