@@ -45,11 +45,15 @@ func (s *Store) raise(id proto.ChunkID, v proto.Version, create bool, allowed fu
 	} else if err = allowed(r); err == nil {
 		err = r.setVersion(v)
 	}
+	firm := r.firm == v
 	r.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	s.changes.note(id, false)
+	if firm { // confirmed again: a writer may be waiting, and what it wrote is not asked about
+		return nil
+	}
 	return r.sync(false)
 }
 
@@ -73,7 +77,7 @@ func (r *replica) setVersion(v proto.Version) error {
 		r.version, r.unclean, r.gaps, r.stale = before, unclean, gaps, true
 		return err
 	}
-	r.writes++ // to be synced
+	r.writes, r.firm = r.writes+1, 0 // to be synced
 	return nil
 }
 

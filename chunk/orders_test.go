@@ -146,3 +146,32 @@ func TestCopyHealsCorruptReplica(t *testing.T) {
 		t.Errorf("after the copy: %q, %v, %v", got, err, s.replicaState(2))
 	}
 }
+
+// To confirm a version again costs no sync, however much was written meanwhile: it is asked in the
+// middle of a writer's wait. A version that no sync has confirmed yet, does.
+func TestConfirmingAVersionAgainSyncsNothing(t *testing.T) {
+	mem := disk.NewMem()
+	s := openStore(t, testOptions(mem, "/data"))
+	must(t, write(s, testChunk(1), 1, 0, []byte("one"), true))
+	syncs := 0
+	mem.SetHook(func(op disk.Op, _ string) error {
+		if op == disk.OpSync {
+			syncs++
+		}
+		return nil
+	})
+	for i, want := range []int{1, 1, 2, 2} {
+		must(t, s.SetVersion(1, proto.Version(1+i/2), false))
+		if syncs != want {
+			t.Fatalf("order %d: %d syncs, want %d", i, syncs, want)
+		}
+		must(t, write(s, testChunk(1), proto.Version(1+i/2), 0, []byte("more"), false))
+	}
+	mem.Inject(disk.Fault{Op: disk.OpSync, Times: 1})
+	if err := s.SetVersion(1, 3, false); err == nil {
+		t.Error("confirmed without a sync")
+	}
+	wantKind(t, "confirm after a failed sync", s.SetVersion(1, 3, false), proto.DataCorrupt) // L9
+	mem.SetHook(nil)
+	must(t, s.Close())
+}

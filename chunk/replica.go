@@ -47,6 +47,7 @@ type replica struct {
 	fresh     bool          // the name is not known to be durable
 	writes    uint64        // counts writes
 	synced    uint64        // value of writes at the last sync
+	firm      proto.Version // the version that the last sync has made durable; 0: none did
 	lastWrite time.Time     // end of the last write
 }
 

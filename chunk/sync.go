@@ -60,7 +60,7 @@ func (r *replica) sync(settle bool) error {
 		return err
 	}
 	r.pins.Add(1)
-	file, writes, fresh := r.file, r.writes, r.fresh
+	file, writes, fresh, version := r.file, r.writes, r.fresh, r.version
 	r.mu.Unlock()
 
 	err = file.Sync()
@@ -83,7 +83,7 @@ func (r *replica) sync(settle bool) error {
 	if nameErr != nil {
 		return r.lose(r.folder.failed("sync folder of "+r.subject(), nameErr)) // L9
 	}
-	r.synced, r.fresh = max(r.synced, writes), false
+	r.synced, r.fresh, r.firm = max(r.synced, writes), false, max(r.firm, version)
 	if settle && r.writes == writes && r.file != nil {
 		return r.endPeriod()
 	}

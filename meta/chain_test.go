@@ -55,15 +55,21 @@ func (one *client) failFull(f *pb.CreateReply, version uint64, suspects ...uint3
 	one.report(&pb.ReportChainFailureRequest{Inode: f.Attr.Inode, Chunk: f.Chunk.Chunk, Version: version, Failed: suspects, Full: true})
 }
 
+// report notes the answer, and how long it took, if any fake time passed: that is what was
+// waited for, while the writer stood still.
 func (one *client) report(req *pb.ReportChainFailureRequest) {
 	one.c.t.Helper()
 	req.Caller, req.Reason = one.asks(), "test"
+	began, after := time.Now(), ""
 	reply, err := one.api().ReportChainFailure(one.c.t.Context(), req)
+	if took := time.Since(began); took > 0 {
+		after = fmt.Sprintf(" after %v", took)
+	}
 	if err != nil {
-		one.c.note("client <- %v", proto.KindOf(proto.FromStatus(err)))
+		one.c.note("client <- %v%s", proto.KindOf(proto.FromStatus(err)), after)
 		return
 	}
-	one.c.note("client <- version %s", show(reply))
+	one.c.note("client <- version %s%s", show(reply), after)
 }
 
 func (f *cluster) chainOf(l *pb.ChunkLocation) (nodes []*fakeNode) {
@@ -209,7 +215,7 @@ func TestChainFailure(t *testing.T) {
 
 			master -> 2: copy version 4 from [1] = ok
 
-			client <- version 4: 1 2`},
+			client <- version 4: 1 2 after 500ms`},
 		{"too few with room: the writer is told, and nothing changes", 0, func(one *client, f *pb.CreateReply, chain []*fakeNode) {
 			one.failFull(f, 1, chain[1].id, chain[2].id)
 		}, `client <- no space left`},

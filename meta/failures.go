@@ -15,6 +15,9 @@ import (
 // chainWithin bounds the wait for the work on one report; the client reports again.
 const chainWithin = 20 * time.Second
 
+// suspectWithin is how long a suspect may take to show that it is there.
+const suspectWithin = 500 * time.Millisecond
+
 // ReportChainFailure gives a writer a chain that works in place of one that does not:
 //
 //  1. one at a time for each chunk; who reports a version that is no more is answered
@@ -185,7 +188,7 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, f failure) (st
 		if err != nil {
 			return c, err
 		}
-		if silent := m.unconfirmed(ctx, c, members, left); len(silent) > 0 {
+		if silent := m.unconfirmed(ctx, c, members, left, f.suspects); len(silent) > 0 {
 			f.suspects, blamed = append(f.suspects, silent...), 0
 			continue
 		}
@@ -209,14 +212,22 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, f failure) (st
 // unconfirmed asks those who are to go on whether they are there, if for them somebody is
 // given up who may be as good as they: on a suspicion, then, and what is known of the others
 // may be as old as their last heartbeat (L4). It gives those who do not confirm that they have the bytes.
-func (m *Master) unconfirmed(ctx context.Context, c state.Chunk, members []registry.Member, left []proto.NodeID) []proto.NodeID {
+// A suspect that is let off because of its accuser has to do so soon: it was silent before.
+func (m *Master) unconfirmed(ctx context.Context, c state.Chunk, members []registry.Member, left, suspects []proto.NodeID) []proto.NodeID {
 	givenUp := slices.ContainsFunc(members, func(member registry.Member) bool {
 		return member.Good(c.Version) && member.Connected && !slices.Contains(left, member.Node)
 	})
 	if !givenUp {
 		return nil
 	}
-	return m.onEach(left, "confirm version", c, func(node proto.NodeID) error { return m.setVersion(ctx, node, c, false, false) })
+	return m.onEach(left, "confirm version", c, func(node proto.NodeID) error {
+		if slices.Contains(suspects, node) {
+			limited, cancel := context.WithTimeout(ctx, suspectWithin)
+			defer cancel()
+			return m.setVersion(limited, node, c, false, false)
+		}
+		return m.setVersion(ctx, node, c, false, false)
+	})
 }
 
 // nextChain chooses who goes on and who joins.
