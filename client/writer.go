@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
@@ -448,12 +449,14 @@ type brokenChain struct {
 // chunkservers have room.
 func (c *Client) replaceChain(p *patience, b *brokenChain) (location, error) {
 	c.locations.drop(b.ino, b.index, b.loc)
+	began := time.Now()
 	for {
 		loc, err := c.proposeChain(p.ctx, b)
 		if err == nil && loc.serves(b.loc) {
 			if loc.chunk != 0 {
 				c.locations.put(b.ino, b.index, loc)
 			}
+			c.opts.Logger.Info("chain replaced", "chunk", b.loc.chunk, "version", loc.version, "was", b.loc.version, "took", time.Since(began), "cause", b.cause)
 			return loc, nil
 		}
 		if err != nil && !transient(proto.KindOf(err)) {
