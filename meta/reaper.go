@@ -74,26 +74,31 @@ func (m *Master) reapRound(last map[proto.InodeID]bool) map[proto.InodeID]bool {
 // dropRound drops the assigned chunks whose grace is over, and returns since when
 // the others have been unused.
 func (m *Master) dropRound(since map[proto.ChunkID]time.Time) map[proto.ChunkID]time.Time {
-	now := m.cfg.Now()
-	var due []state.Chunk
-	unused := map[proto.ChunkID]time.Time{}
-	for _, c := range m.assignedUnopened() {
-		first, known := since[c.ID]
-		if !known {
-			first = now
-		}
-		if now.Sub(first) < m.cfg.Grace {
-			unused[c.ID] = first
-		} else if due = append(due, c); len(due) == dropRound {
-			break
-		}
-	}
+	due, unused := graceOver(m.assignedUnopened(), since, m.cfg.Now(), m.cfg.Grace)
 	for _, c := range due {
 		if err := m.drop(c); err != nil && proto.KindOf(err) != proto.Stale {
 			m.log.Warn("drop an unused chunk", "chunk", c.ID, "error", err)
 		}
 	}
 	return unused
+}
+
+// graceOver gives the chunks that were unused for a grace already, as many as a round drops, and
+// since when the others have been.
+func graceOver(chunks []state.Chunk, since map[proto.ChunkID]time.Time, now time.Time, grace time.Duration) (due []state.Chunk, unused map[proto.ChunkID]time.Time) {
+	unused = map[proto.ChunkID]time.Time{}
+	for _, c := range chunks {
+		first, known := since[c.ID]
+		if !known {
+			first = now
+		}
+		if now.Sub(first) >= grace && len(due) < dropRound {
+			due = append(due, c)
+		} else {
+			unused[c.ID] = first
+		}
+	}
+	return due, unused
 }
 
 // drop takes a chunk from its file, when nobody relies on its being there.
