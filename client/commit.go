@@ -134,8 +134,10 @@ func (i *inode) syncChains(ctx context.Context) error {
 }
 
 // sync puts a chunk on stable storage. A chain that fails at it is never asked
-// again and believed (L9): the master replaces it first. An interrupt is
-// returned, a failure sticks to the files.
+// again and believed (L9): the master replaces it first. A chunk that the file does
+// not have any more was cut off meanwhile, and nothing of it is left to sync: what
+// the file has in its place was written since, if it was written at all. An
+// interrupt is returned, a failure sticks to the files.
 func (st *stream) sync(ctx context.Context) error {
 	i := st.ino
 	p := i.c.newPatience(ctx)
@@ -171,7 +173,11 @@ func (st *stream) sync(ctx context.Context) error {
 			i.mu.Unlock()
 			return nil
 		}
-		st.moveTo(next)
+		if next.chunk != loc.chunk {
+			st.synced(target)
+		} else {
+			st.moveTo(next)
+		}
 		i.mu.Unlock()
 	}
 }

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"sync"
 	"testing"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/client/clienttest"
@@ -43,5 +45,36 @@ func TestSyncOfWhatWasWrittenBefore(t *testing.T) { // G1
 				t.Errorf("%d syncs of what is synced", after-before)
 			}
 		})
+	}
+}
+
+// TestSyncOfAChunkThatIsCutOff: while a file is synced another client cuts it to nothing and is
+// about to write to it anew. Nobody has a replica of its new chunk yet, and nobody has to.
+func TestSyncOfAChunkThatIsCutOff(t *testing.T) {
+	cluster := clienttest.New(t, clienttest.Options{})
+	writer, syncer := connect(t, cluster), connect(t, cluster)
+	w := create(t, writer, "/f")
+	mustWrite(t, w, noise(1, 4096), 0)
+	must(t, w.Flush(t.Context()))
+	f := open(t, syncer, "/f", unix.O_RDONLY)
+	head := cluster.Chain(f.Inode(), 0)[0]
+	var cut sync.Once
+	head.Hook(func(op string, _ uuid.UUID, _ uint64, _ int) (err error) {
+		if op != "sync" {
+			return nil
+		}
+		cut.Do(func() {
+			if err = w.Truncate(t.Context(), 0); err == nil {
+				_, err = writer.assign(t.Context(), f.Inode(), 0, 0)
+			}
+			if err == nil {
+				err = proto.NoReplica
+			}
+		})
+		return err
+	})
+	must(t, f.Sync(t.Context()))
+	if n := head.Count("sync"); n != 1 {
+		t.Errorf("%d syncs: the new chunk is none of this one", n)
 	}
 }
