@@ -78,7 +78,8 @@ func (st *stream) cut(end int64) {
 	st.ino.changed.Broadcast()
 }
 
-// extendFrom zeroes the old tail if size is beyond the end, and waits for it.
+// extendFrom zeroes the old tail if size is beyond the end, and waits until that is on
+// stable storage, as the size will be: what was cut off does not come back by a power loss.
 func (i *inode) extendFrom(ctx context.Context, size int64) error {
 	if err := i.refresh(ctx); err != nil {
 		return err
@@ -89,7 +90,7 @@ func (i *inode) extendFrom(ctx context.Context, size int64) error {
 	if size <= old {
 		return nil
 	}
-	if err := i.zeroGap(ctx, old, size); err != nil {
+	if err := i.zeroGap(ctx, old, size, true); err != nil {
 		return err
 	}
 	return i.drainSince(ctx, before)

@@ -123,3 +123,21 @@ func TestAReadIsOvertakenByATruncation(t *testing.T) {
 		t.Errorf("read %d bytes, %v: nothing is there any more", n, err)
 	}
 }
+
+// TestGrownOverIsOnStableStorage: the size that a truncation sets is durable when it returns, and
+// so is that there are zeros where bytes had been cut off before.
+func TestGrownOverIsOnStableStorage(t *testing.T) { // G1
+	cluster := clienttest.New(t, clienttest.Options{})
+	c := connect(t, cluster)
+	f := create(t, c, "/f")
+	mustWrite(t, f, noise(1, 9000), 0)
+	must(t, f.Sync(t.Context()))
+	must(t, f.Truncate(t.Context(), 100))
+	must(t, f.Truncate(t.Context(), 9000))
+	wantSynced(t, cluster, f.Inode(), 0)
+	for _, n := range cluster.Chain(f.Inode(), 0) {
+		if data, _, _ := cluster.Replica(n, f.Inode(), 0); len(bytes.Trim(data[100:], "\x00")) > 0 {
+			t.Errorf("node %d has what was cut off", n.ID)
+		}
+	}
+}

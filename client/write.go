@@ -89,7 +89,7 @@ func (i *inode) beginWrite(ctx context.Context, f *File, p []byte, off int64, ap
 		}
 	}
 	if len(p) > 0 && off > size {
-		return off, i.zeroGap(ctx, size, off)
+		return off, i.zeroGap(ctx, size, off, false)
 	}
 	return off, nil
 }
@@ -220,8 +220,9 @@ func (i *inode) armDelay() {
 
 // zeroGap makes the bytes of the last chunk from the end of the file, at from,
 // to its own end or to zero: they may be left from before a truncation. Chunks
-// that are not part of the file hold no such bytes. The writing token is held.
-func (i *inode) zeroGap(ctx context.Context, from, to int64) error {
+// that are not part of the file hold no such bytes. With sync the zeros go to stable
+// storage at once. The writing token is held.
+func (i *inode) zeroGap(ctx context.Context, from, to int64, sync bool) error {
 	if loc, err := i.lastChunk(ctx, from); err != nil || loc.chunk == 0 || !loc.committed {
 		return err
 	}
@@ -241,7 +242,7 @@ func (i *inode) zeroGap(ctx context.Context, from, to int64) error {
 	defer i.mu.Unlock()
 	st := i.stream(uint64(from / i.c.chunkSize))
 	st.seal()
-	st.keep(&run{off: at, n: min(to-from, i.c.chunkSize-at)})
+	st.keep(&run{off: at, n: min(to-from, i.c.chunkSize-at), sync: sync})
 	return nil
 }
 
