@@ -61,8 +61,11 @@ func (s *session) do(ctx context.Context, command *pb.NodeCommand) (proto.ChunkI
 		if obeyErr != nil {
 			return id, obeyErr
 		}
-		if c.SetVersion.Stands {
-			return id, s.store.LetStand(id, proto.Version(c.SetVersion.Version))
+		switch v := proto.Version(c.SetVersion.Version); {
+		case c.SetVersion.Stands:
+			return id, s.store.LetStand(id, v)
+		case c.SetVersion.Unclean:
+			return id, s.store.TakeOn(id, v)
 		}
 		return id, s.store.SetVersion(id, proto.Version(c.SetVersion.Version), c.SetVersion.Create)
 	case *pb.NodeCommand_Delete:

@@ -13,7 +13,8 @@
 //   - unclean: a replica that was in a period when the process or the machine died.
 //     It serves nobody until it was made equal to a good one (Resync), or the master says
 //     that its bytes stand (LetStand). It is complete if only the process died: then
-//     the page cache still has all that was acknowledged.
+//     the page cache still has all that was acknowledged. The master has a replica be unclean
+//     at a version that others may have with other bytes (TakeOn).
 //   - fence: the version that a replica is being made equal to; from then on requests of
 //     lower versions are refused.
 //   - broken: a replica at whose version a write was applied here and failed elsewhere in

@@ -15,24 +15,29 @@ import (
 // absent replica becomes an empty one. An unclean replica is refused with Unavailable:
 // it has to be made equal to another (Resync) or told that its bytes stand (LetStand).
 func (s *Store) SetVersion(id proto.ChunkID, v proto.Version, create bool) error {
-	return s.raise(id, v, create, (*replica).refuseUnclean)
+	return s.raise(id, v, create, func(r *replica) error {
+		if r.unclean {
+			return r.fail(proto.Unavailable, "set version", "replica is unclean: it has to be made equal to another", nil)
+		}
+		return r.setVersion(v, true)
+	})
 }
 
 // LetStand is SetVersion for a replica that may be unclean: the master says that no
 // other is better, so that it is not unclean any more.
 func (s *Store) LetStand(id proto.ChunkID, v proto.Version) error {
-	return s.raise(id, v, false, func(*replica) error { return nil })
+	return s.raise(id, v, false, func(r *replica) error { return r.setVersion(v, true) })
 }
 
-func (r *replica) refuseUnclean() error {
-	if !r.unclean {
-		return nil
-	}
-	return r.fail(proto.Unavailable, "set version", "replica is unclean: it has to be made equal to another", nil)
+// TakeOn is SetVersion for a replica of which nobody knows yet whether it will stand: it
+// stays unclean, or becomes so. It has all that it had, and serves nobody, until it was
+// made equal to another or told that its bytes stand, also after a stop.
+func (s *Store) TakeOn(id proto.ChunkID, v proto.Version) error {
+	return s.raise(id, v, false, func(r *replica) error { return r.setVersion(v, false) })
 }
 
-// raise is SetVersion if allowed, which is called with the replica locked, agrees.
-func (s *Store) raise(id proto.ChunkID, v proto.Version, create bool, allowed func(*replica) error) error {
+// raise sets the version of a replica by set, which is called with it locked.
+func (s *Store) raise(id proto.ChunkID, v proto.Version, create bool, set func(*replica) error) error {
 	if s.membership.Load() == nil {
 		return proto.E(proto.Unavailable, "set version", fmt.Sprintf("chunk %v", id), "this chunkserver has not joined a cluster yet")
 	}
@@ -42,8 +47,8 @@ func (s *Store) raise(id proto.ChunkID, v proto.Version, create bool, allowed fu
 	}
 	if r.state == absent {
 		err = s.create(r, func() error { return r.finish(nil) })
-	} else if err = allowed(r); err == nil {
-		err = r.setVersion(v)
+	} else {
+		err = set(r)
 	}
 	firm := r.firm == v
 	r.mu.Unlock()
@@ -57,23 +62,29 @@ func (s *Store) raise(id proto.ChunkID, v proto.Version, create bool, allowed fu
 	return r.sync(false)
 }
 
-// setVersion needs mu for writing; nothing is confirmed before a sync.
-func (r *replica) setVersion(v proto.Version) error {
+// setVersion gives the replica a version. It is clean from then on, if its bytes stand, or else
+// unclean. It needs mu for writing; nothing is confirmed before a sync.
+func (r *replica) setVersion(v proto.Version, stands bool) error {
 	if err := r.exists("set version"); err != nil {
 		return err
 	}
 	if v < max(r.version, r.fence) {
 		return r.check("set version", v)
 	}
-	if v == r.version && !r.unclean {
+	if v == r.version && r.unclean != stands {
 		return nil
 	}
 	if err := r.open(); err != nil {
 		return err
 	}
 	before, unclean, gaps := r.version, r.unclean, r.gaps
-	r.version, r.unclean, r.gaps = v, false, false
-	if err := r.writeFooter(r.flags &^ flagUnclean); err != nil {
+	r.version, r.unclean, r.gaps = v, !stands, gaps && !stands
+	flags := r.flags &^ flagUnclean
+	if !stands {
+		flags = r.flags | flagWriting
+		r.store.dirty.add(r)
+	}
+	if err := r.writeFooter(flags); err != nil {
 		r.version, r.unclean, r.gaps, r.stale = before, unclean, gaps, true
 		return err
 	}

@@ -67,7 +67,7 @@ func (s *Store) Resync(ctx context.Context, id proto.ChunkID, v proto.Version, f
 		return err
 	}
 	r.mu.Lock()
-	err := r.setVersion(v)
+	err := r.setVersion(v, true)
 	r.mu.Unlock()
 	if err != nil {
 		return err

@@ -17,7 +17,8 @@ import (
 //	behind     it has every byte that was acknowledged: it has the version just before,
 //	           for the change was logged and it has not heard of it, or not been made equal
 //	           yet; or its process died in mid-write. It is made equal to a good one, or
-//	           the others to it, and never counted as a loss (L1).
+//	           the others to it, and never counted as a loss (L1). For this to be said
+//	           of one version only, no version is raised that is not ripe (resync.go).
 //	pending    nothing can be said yet: it is not connected, not yet long enough to be
 //	           given up, or has not reported since it registered
 //	lost       it has something else, or nothing, or is dead; or its disk has failed, so that
@@ -75,6 +76,12 @@ func giveUpFailing(members []registry.Member, standings []standing) {
 // isOf tells whether a replica is of the chunk's version or the one just before.
 func isOf(held registry.Replica, c state.Chunk) bool {
 	return held.Version != 0 && (held.Version == c.Version || held.Version.Precedes(c.Version))
+}
+
+// stands tells whether a member is there with a replica that the chain can go on with, if
+// there is no better.
+func stands(m registry.Member, c state.Chunk) bool {
+	return m.Connected && isOf(m.Holds, c) && !m.Holds.Corrupt
 }
 
 // lacking tells whether a chain of these members may lack bytes that were acknowledged

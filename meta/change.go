@@ -145,7 +145,6 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 	}
 	for _, chunk := range r.Freed {
 		m.writers.forget(chunk.ID)
-		m.work.doubt(chunk.ID, false)
 		for _, node := range m.nodes.Freed(chunk) {
 			m.deletes.add(node, chunk.ID, chunk.Version)
 		}

@@ -22,7 +22,8 @@
 //   - base: the replica that the others are made equal to.
 //   - renewal: a new version for a chunk whose writer is gone, and equal replicas.
 //   - whole: a replica that has every byte that it acknowledged.
-//   - unsure: a chunk one of whose members may be unequal to the rest when it comes back.
+//   - ripe: a version that a member has taken on with whom the chain goes on, so that the
+//     next may be logged.
 //   - orphan: an inode without a name that is open, or not reaped yet.
 //   - clone: the chunk that a writer gets in the place of a shared one.
 //   - homeless: a replica whose chunk is not live.
@@ -38,6 +39,8 @@
 //     and have it acknowledged: to go on with fewer, the chain is changed in the log.
 //   - Members of a chain that may be read are equal. Members at the version just before
 //     have all that was acknowledged, but nobody reads or writes there.
+//   - A version is raised only when it is ripe. So who has all that was acknowledged is
+//     at most one version behind, however often master and members die.
 //   - The age of a version is raised when acknowledged bytes may be lost by a change (L9).
 //   - A replica is deleted only if its chunk was freed by this log, or its version is
 //     older than, or its server outside, a chain whose replicas are good (G10, L2).

@@ -90,7 +90,7 @@ func (m *Master) chainFor(c state.Chunk, req *pb.ReportChainFailureRequest) (sta
 		m.probe(ctx, c)
 	}
 	c, err := m.settle(ctx, c)
-	if err == nil && (!outdated || m.work.isUnsure(c.ID) || !m.complete(c)) {
+	if err == nil && (!outdated || !m.complete(c)) {
 		c, err = m.replaceChain(ctx, c, failure{suspects, req.Unwritten, req.Full && !outdated})
 	}
 	if proto.KindOf(err) == proto.IO && req.Unwritten && !c.Committed {
@@ -192,6 +192,9 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, f failure) (st
 			f.suspects, blamed = append(f.suspects, silent...), 0
 			continue
 		}
+		if err := m.ripen(ctx, c, left); err != nil {
+			return c, err
+		}
 		if c, err = m.changeChain(c, slices.Concat(left, fresh), "chain failed"); err != nil {
 			return c, err
 		}
@@ -200,7 +203,6 @@ func (m *Master) replaceChain(ctx context.Context, c state.Chunk, f failure) (st
 			failed = m.onEach(fresh, "copy", c, func(node proto.NodeID) error { return m.copyTo(ctx, node, c, left) })
 		}
 		if len(failed) == 0 {
-			m.work.doubt(c.ID, false)
 			m.wakeRepair()
 			return m.current(c)
 		}

@@ -397,6 +397,9 @@ func (n *fakeNode) obey(ctx context.Context, command *pb.NodeCommand) {
 		if s.Stands {
 			what += " as it is"
 		}
+		if s.Unclean {
+			what += " and be unclean"
+		}
 		run = func() proto.Kind { return n.setVersion(s) }
 	case *pb.NodeCommand_Copy:
 		s := c.Copy
@@ -445,12 +448,15 @@ func (n *fakeNode) setVersion(s *pb.SetVersion) proto.Kind {
 		return proto.NoReplica
 	case r != nil && r.Version > s.Version:
 		return proto.WrongVersion
-	case r.GetUnclean() && !s.Stands:
+	case r.GetUnclean() && !s.Stands && !s.Unclean:
 		return proto.Unavailable
 	case r.GetFailing():
 		return proto.IO
 	}
-	n.replicas[proto.ChunkID(s.Chunk)] = &pb.ReplicaState{Chunk: s.Chunk, Version: s.Version, Length: r.GetLength(), Slow: r.GetSlow()}
+	n.replicas[proto.ChunkID(s.Chunk)] = &pb.ReplicaState{
+		Chunk: s.Chunk, Version: s.Version, Length: r.GetLength(), Slow: r.GetSlow(),
+		Unclean: s.Unclean, Complete: s.Unclean && (r.GetComplete() || !r.GetUnclean()),
+	}
 	return proto.OK
 }
 

@@ -22,6 +22,14 @@ func (m *Master) order(ctx context.Context, timeout time.Duration, node proto.No
 	return err
 }
 
+// takeOn has a member's replica take the chunk's version on and be unclean: it may differ from
+// others of that version.
+func (m *Master) takeOn(ctx context.Context, node proto.NodeID, c state.Chunk) error {
+	return m.order(ctx, m.cfg.OrderTimeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_SetVersion{
+		SetVersion: &pb.SetVersion{Chunk: uint64(c.ID), Version: uint64(c.Version), Unclean: true},
+	}})
+}
+
 // setVersion fences a member's replica at the chunk's version. An absent one is made if
 // create says so; an unclean one is refused unless its bytes are to stand.
 func (m *Master) setVersion(ctx context.Context, node proto.NodeID, c state.Chunk, create, stands bool) error {

@@ -107,9 +107,9 @@ func (m *Master) needy() (list []need, t tally) {
 	m.eachChunkIn(func(st *state.State, c state.Chunk) bool {
 		n := need{chunk: c.ID, good: m.nodes.Good(c)}
 		if anyLeaving {
-			n.leaving = m.countLeaving(c, t.toMove) && !m.work.isUnsure(c.ID) && m.planLeaving(c, 0).needed()
+			n.leaving = m.countLeaving(c, t.toMove) && m.planLeaving(c, 0).needed()
 		}
-		if !c.Committed || n.good >= int(m.cluster.Replicas) && !n.leaving && !m.work.isUnsure(c.ID) || m.repairs.working(c.ID) {
+		if !c.Committed || n.good >= int(m.cluster.Replicas) && !n.leaving || m.repairs.working(c.ID) {
 			return true
 		}
 		forward := false
@@ -157,10 +157,7 @@ func (m *Master) countLeaving(c state.Chunk, toMove map[proto.NodeID]uint64) (an
 func (m *Master) plan(c state.Chunk) repairPlan {
 	members := m.members(c)
 	p := m.planAsSoonAs(c, members)
-	if len(p.forward) > 0 {
-		return p
-	}
-	if p.renew = p.renew || m.work.isUnsure(c.ID); p.renew {
+	if len(p.forward) > 0 || p.renew {
 		return p
 	}
 	// One whose connection broke a moment ago counts as good until it is dead, and cannot be asked.

@@ -68,8 +68,8 @@ func chooseBase(c state.Chunk, members []registry.Member, nodes []proto.NodeID) 
 }
 
 // settle makes members equal that are behind, at the version that the chain has in the
-// log. If somebody is away who may have that version, too, and other bytes, the chunk is
-// unsure from then on. The caller has the chunk to itself.
+// log. If somebody is away who may have that version, too, and other bytes, it is raised, so that he
+// is not taken for equal when he comes back. The caller has the chunk to itself.
 func (m *Master) settle(ctx context.Context, c state.Chunk) (state.Chunk, error) {
 	members := m.members(c)
 	var forward []proto.NodeID
@@ -88,7 +88,7 @@ func (m *Master) settle(ctx context.Context, c state.Chunk) (state.Chunk, error)
 		return c, nil
 	}
 	if away && !based {
-		m.work.doubt(c.ID, true)
+		return m.raise(ctx, c, forward, "a member is away")
 	}
 	m.fence(ctx, c, forward, false)
 	return m.current(c)
@@ -98,25 +98,68 @@ func (m *Master) settle(ctx context.Context, c state.Chunk) (state.Chunk, error)
 // may lack acknowledged bytes, it is raised first, and all that are not corrupt are made
 // equal to the last resort. The caller has the chunk to itself.
 func (m *Master) bringForward(ctx context.Context, c state.Chunk) {
-	members := m.members(c)
-	if !lacking(c, members, c.Chain) {
-		if _, err := m.settle(ctx, c); err != nil {
-			m.log.Warn("bring replicas forward", "error", err)
+	var err error
+	if members := m.members(c); lacking(c, members, c.Chain) {
+		var nodes []proto.NodeID
+		for _, member := range members {
+			if stands(member, c) {
+				nodes = append(nodes, member.Node)
+			}
 		}
-		return
+		_, err = m.raise(ctx, c, nodes, "power loss")
+	} else {
+		_, err = m.settle(ctx, c)
 	}
-	var nodes []proto.NodeID
-	for _, member := range members {
-		if member.Connected && isOf(member.Holds, c) && !member.Holds.Corrupt {
-			nodes = append(nodes, member.Node)
-		}
-	}
-	c, err := m.changeChain(c, c.Chain, "power loss")
 	if err != nil {
-		m.log.Warn("bring replicas forward", "error", err)
-		return
+		m.log.Warn("bring replicas forward", "chunk", c.ID, "version", c.Version, "error", err)
+	}
+}
+
+// raise makes members equal at the next version, without a change of the chain.
+func (m *Master) raise(ctx context.Context, c state.Chunk, nodes []proto.NodeID, why string) (state.Chunk, error) {
+	if err := m.ripen(ctx, c, nodes); err != nil {
+		return c, err
+	}
+	c, err := m.changeChain(c, c.Chain, why)
+	if err != nil {
+		return c, err
 	}
 	m.fence(ctx, c, nodes, false)
+	return m.current(c)
+}
+
+// ripen comes before the version is raised for members to go on with: who is two versions
+// behind is trusted no more, so those that have all that was acknowledged must not be left
+// there, however often the master and they die before they hear of the next one. Where
+// no good replica goes on, all that are there and may yet have to stand take the version on
+// that is in the log. They are unclean at it, for nobody has compared them. Unavailable: none
+// of the nodes did.
+func (m *Master) ripen(ctx context.Context, c state.Chunk, nodes []proto.NodeID) error {
+	var older []proto.NodeID
+	ripe := false
+	for _, member := range m.members(c) {
+		goesOn := slices.Contains(nodes, member.Node)
+		switch {
+		case goesOn && member.Good(c.Version):
+			return nil
+		case !stands(member, c):
+		case member.Holds.Version == c.Version:
+			ripe = ripe || goesOn
+		default:
+			older = append(older, member.Node)
+		}
+	}
+	if len(older) == 0 {
+		return nil
+	}
+	failed := m.onEach(older, "take on version", c, func(node proto.NodeID) error { return m.takeOn(ctx, node, c) })
+	for _, node := range older {
+		ripe = ripe || slices.Contains(nodes, node) && !slices.Contains(failed, node)
+	}
+	if !ripe {
+		return proto.E(proto.Unavailable, "raise version of", chunkName(c), "no chunkserver confirms the one in the log; try again")
+	}
+	return nil
 }
 
 // renew raises the version of a chunk and makes its replicas equal: after that nobody

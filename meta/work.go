@@ -15,10 +15,6 @@ type chunkWork struct {
 	// The replicas of these are being made equal: one may serve already what another
 	// does not have yet, so nobody is told where they are.
 	unequal map[proto.ChunkID]struct{}
-
-	// These were brought forward while a member was away that may have the same version and
-	// other bytes: the version has to be raised before that one is trusted again.
-	unsure map[proto.ChunkID]struct{}
 }
 
 // try begins work on a chunk, unless somebody is at it.
@@ -81,26 +77,5 @@ func (w *chunkWork) isUnlike(id proto.ChunkID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_, is := w.unequal[id]
-	return is
-}
-
-// doubt has isUnsure answer true for a chunk until it is called with false.
-func (w *chunkWork) doubt(id proto.ChunkID, unsure bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case !unsure:
-		delete(w.unsure, id)
-	case w.unsure == nil:
-		w.unsure = map[proto.ChunkID]struct{}{id: {}}
-	default:
-		w.unsure[id] = struct{}{}
-	}
-}
-
-func (w *chunkWork) isUnsure(id proto.ChunkID) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, is := w.unsure[id]
 	return is
 }

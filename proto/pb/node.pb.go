@@ -601,6 +601,7 @@ type SetVersion struct {
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"` // must be higher than the replica's (L3)
 	Create        bool                   `protobuf:"varint,3,opt,name=create,proto3" json:"create,omitempty"`   // an absent replica counts as an empty one
 	Stands        bool                   `protobuf:"varint,4,opt,name=stands,proto3" json:"stands,omitempty"`   // an unclean replica's bytes are to stand; otherwise it is refused
+	Unclean       bool                   `protobuf:"varint,5,opt,name=unclean,proto3" json:"unclean,omitempty"` // the replica becomes or stays unclean: it may differ from others of the version
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -659,6 +660,13 @@ func (x *SetVersion) GetCreate() bool {
 func (x *SetVersion) GetStands() bool {
 	if x != nil {
 		return x.Stands
+	}
+	return false
+}
+
+func (x *SetVersion) GetUnclean() bool {
+	if x != nil {
+		return x.Unclean
 	}
 	return false
 }
@@ -1187,13 +1195,14 @@ const file_node_proto_rawDesc = "" +
 	"\x06delete\x18\x05 \x01(\v2\x15.distrifs.DeleteChunkH\x00R\x06delete\x129\n" +
 	"\vacknowledge\x18\x06 \x01(\v2\x15.distrifs.AcknowledgeH\x00R\vacknowledge\x125\n" +
 	"\bregister\x18\a \x01(\v2\x17.distrifs.RegisterAgainH\x00R\bregisterB\t\n" +
-	"\acommand\"l\n" +
+	"\acommand\"\x86\x01\n" +
 	"\n" +
 	"SetVersion\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
 	"\x06create\x18\x03 \x01(\bR\x06create\x12\x16\n" +
-	"\x06stands\x18\x04 \x01(\bR\x06stands\"\xce\x01\n" +
+	"\x06stands\x18\x04 \x01(\bR\x06stands\x12\x18\n" +
+	"\aunclean\x18\x05 \x01(\bR\aunclean\"\xce\x01\n" +
 	"\tCopyChunk\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12+\n" +

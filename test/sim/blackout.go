@@ -7,8 +7,8 @@ import (
 )
 
 // blackout is a power loss of all clients, and of all other machines or some: more than the cluster
-// can survive without losing what was not synced. What was, and every name, has to be there
-// when the power is back: it is looked at through a new client.
+// can survive without losing what was not synced. It may fail again while they heal. What was synced, and
+// every name, has to be there when the power is back: it is looked at through a new client.
 func (c *cluster) blackout(load *workload, id int) error {
 	all := c.random.IntN(2) == 0
 	var victims []*machine
@@ -21,13 +21,11 @@ func (c *cluster) blackout(load *workload, id int) error {
 	for _, m := range c.mounts {
 		m.lose(c)
 	}
-	for _, m := range victims {
-		m.lose(c.random.Uint64())
-	}
-	for _, m := range victims {
-		time.Sleep(time.Duration(c.random.Int64N(int64(2 * time.Second))))
-		c.history.note("%s has power", m.name)
-		m.power(rand.New(rand.NewPCG(c.random.Uint64(), 0)))
+	c.losePower(victims, 2*time.Second)
+	for c.random.IntN(2) == 0 {
+		time.Sleep(time.Duration(c.random.Int64N(int64(3 * time.Second))))
+		c.history.note("the power fails again")
+		c.losePower(victims, 100*time.Millisecond)
 	}
 	operator, err := c.mount()
 	if err != nil {
@@ -41,6 +39,18 @@ func (c *cluster) blackout(load *workload, id int) error {
 	}
 	load.worker(id, operator).lookAfterwards()
 	return nil
+}
+
+// losePower is a power loss of machines, which have it back one after the other within so long each.
+func (c *cluster) losePower(victims []*machine, within time.Duration) {
+	for _, m := range victims {
+		m.lose(c.random.Uint64())
+	}
+	for _, m := range victims {
+		time.Sleep(time.Duration(c.random.Int64N(int64(within))))
+		c.history.note("%s has power", m.name)
+		m.power(rand.New(rand.NewPCG(c.random.Uint64(), 0)))
+	}
 }
 
 // lose is a power loss of the client's machine.
