@@ -115,6 +115,7 @@ func (c *Client) acquireLease(ctx context.Context, ino proto.InodeID) (got *leas
 	l.mu.Unlock()
 	reply, err := c.sendAcquire(ctx, ino)
 	if err == nil {
+		c.merged(attrOf(reply.Attr), false) // what others did comes before anybody relies on the lease
 		c.learned(began, reply.Grants, reply.Attr)
 	}
 	l.mu.Lock()

@@ -145,8 +145,17 @@ func (i *inode) absorb(attr Attr, own bool) {
 	foreign := !own && !i.attrAt.IsZero() && attr.Change != i.attr.Change
 	i.attr = attr
 	i.attrAt = time.Now()
-	if foreign && !i.c.locations.saw(i.id, attr.Change, i.c.locations.asking(i.id)) {
+	if !foreign {
+		return
+	}
+	if !i.c.locations.saw(i.id, attr.Change, i.c.locations.asking(i.id)) {
 		i.content++
+	}
+	for _, st := range i.streams { // another client may have cut off what they wrote to
+		if !st.working && !st.uncommitted {
+			i.durable = false // so a sync finds again what was written here
+			st.uproot()
+		}
 	}
 }
 

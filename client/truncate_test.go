@@ -141,3 +141,24 @@ func TestGrownOverIsOnStableStorage(t *testing.T) { // G1
 		}
 	}
 }
+
+// TestCutOffWhileTheMasterRestarts: with the master's restart shared leases go without a recall.
+// What another client cut off then is not written to any more (G3).
+func TestCutOffWhileTheMasterRestarts(t *testing.T) {
+	cluster := leasing(t)
+	c, other := connect(t, cluster), connect(t, cluster)
+	f := create(t, c, "/f")
+	mustWrite(t, f, noise(1, 5000), 0)
+	must(t, f.Flush(t.Context()))
+	g := open(t, other, "/f", unix.O_RDWR)
+	contents(t, g) // so that the lease is shared
+	must(t, f.Sync(t.Context()))
+	cluster.Stop()
+	cluster.Start()
+	must(t, g.Truncate(t.Context(), 0))
+	mustWrite(t, f, []byte("anew"), 100)
+	must(t, f.Sync(t.Context()))
+	if got := contents(t, g); !bytes.Equal(got, append(make([]byte, 100), "anew"...)) {
+		t.Errorf("%d bytes: %q", len(got), got)
+	}
+}
