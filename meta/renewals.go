@@ -18,8 +18,10 @@ import (
 // late writes are refused (L8), and replicas agree about bytes that it wrote and that were
 // never acknowledged (G3). Until that was tried once, nobody is told where they are.
 //
-// It is soft state: of a session that ends before it has resumed after a start of the
-// master nothing is known.
+// It is soft state. Of a session that ends before it has resumed after a start of the master
+// nobody knows what it was writing to. What others have open for writing then counts as that,
+// and so does what is opened for writing for the first time since: late writes do harm only where
+// somebody else writes, and replicas that differ say so themselves (unclean, broken).
 
 const (
 	maxRenewals    = 1 << 20 // chunks waiting
@@ -32,6 +34,9 @@ type renewals struct {
 
 	mu     sync.Mutex // protects below; a leaf
 	chunks map[proto.ChunkID]renewal
+
+	unknown bool                       // a session has ended that may have been writing to anything
+	since   map[proto.InodeID]struct{} // was renewed since, when it was opened for writing
 }
 
 // renewal is what became of a chunk that waits.
@@ -59,6 +64,27 @@ func (r *renewals) add(chunks []proto.ChunkID) {
 	case r.wake <- struct{}{}:
 	default: // it looks already
 	}
+}
+
+// suspectAll is called when a session has ended of which nobody knows what it was writing to.
+func (r *renewals) suspectAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unknown, r.since = true, map[proto.InodeID]struct{}{}
+}
+
+// suspects tells, once for each file, whether such a session may have been writing to it.
+func (r *renewals) suspects(ino proto.InodeID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, renewed := r.since[ino]; renewed || !r.unknown {
+		return false
+	}
+	if len(r.since) >= maxRenewals {
+		clear(r.since) // once more does no harm
+	}
+	r.since[ino] = struct{}{}
+	return true
 }
 
 // hides tells whether a chunk is to be renewed before anybody uses it.
@@ -97,6 +123,14 @@ func (m *Master) abandoned(ino proto.InodeID) {
 	})
 	if len(chunks) > 0 {
 		m.renewals.add(chunks)
+	}
+}
+
+// writtenTo is called when a client has a file open for writing, before it is told where
+// to write.
+func (m *Master) writtenTo(ino proto.InodeID) {
+	if m.renewals.suspects(ino) {
+		m.abandoned(ino)
 	}
 }
 

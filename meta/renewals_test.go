@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,6 +77,52 @@ func TestLocationBeforeTheRenewal(t *testing.T) {
 		time.Sleep(time.Second)
 		if got := show(one.locate(f)); got != "2: 1 2 3" {
 			c.t.Errorf("location after it: %s", got)
+		}
+	})
+}
+
+// A client is stopped, the master is started anew, and the client's session ends before it
+// has resumed: nobody knows what it was writing to. Its late writes are refused wherever
+// another client may be writing.
+func TestChunksOfAForgottenWriterAreRenewed(t *testing.T) { // L8
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		open, later, read := one.file("open"), one.file("later"), one.file("read")
+		for _, f := range []*pb.CreateReply{open, later, read} {
+			one.write(f)
+		}
+		time.Sleep(time.Minute)
+		one.vanish()
+		c.crash(1)
+		other := c.connect(&pb.Hello{})
+		defer other.vanish()
+		opens := func(f *pb.CreateReply, flags uint32) {
+			must[*pb.OpenReply](c.t)(other.api().Open(c.t.Context(), &pb.OpenRequest{Caller: other.changes(), Inode: f.Attr.Inode, Flags: flags}))
+		}
+		opens(open, syscall.O_RDWR)
+		if got := show(other.locate(open)); got != "1: 1 2 3" {
+			c.t.Errorf("before the session has ended: location %s", got)
+		}
+		for range 60 {
+			time.Sleep(time.Second)
+			if err := other.send(&pb.SessionRequest{Request: &pb.SessionRequest_KeepAlive{KeepAlive: &pb.KeepAlive{}}}); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+		done, _ := c.master.work.try(proto.ChunkID(later.Chunk.Chunk))
+		opens(later, syscall.O_WRONLY)
+		opens(read, syscall.O_RDONLY)
+		if got := show(other.locate(later)); got != "1: (1) (2) (3)" {
+			c.t.Errorf("before the renewal: location %s", got)
+		}
+		done()
+		time.Sleep(time.Second)
+		opens(later, syscall.O_WRONLY) // once is enough
+		time.Sleep(time.Second)
+		for f, want := range map[*pb.CreateReply]string{open: "2: 1 2 3", later: "2: 1 2 3", read: "1: 1 2 3"} {
+			if got := show(other.locate(f)); got != want {
+				c.t.Errorf("chunk %d: location %s, want %s", f.Chunk.Chunk, got, want)
+			}
 		}
 	})
 }

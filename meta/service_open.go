@@ -144,6 +144,9 @@ func (m *Master) countOpen(r *request, ino proto.InodeID, writable bool) (attr s
 		}
 		err = r.fail(kind, "")
 	})
+	if err == nil && writable {
+		m.writtenTo(ino)
+	}
 	if err == nil && m.sharings.wait(ino) { // as it is since
 		m.machine.read(func(st *state.State) { attr, _ = st.Attr(ino) })
 	}

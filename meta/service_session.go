@@ -161,6 +161,9 @@ func (m *Master) greet(stream sessionStream, requests <-chan *pb.SessionRequest,
 		return nil, proto.E(proto.Unavailable, "resume session", sessionName(one.id), "it has kept leases that others wait for, and is about to be ended")
 	}
 	m.sessions.claim(one, hello.Open)
+	for _, ino := range m.sessions.written(one) {
+		m.writtenTo(ino)
+	}
 	if hello.Leases {
 		m.leases.open(one, hello.Exclusive)
 	}
@@ -203,13 +206,19 @@ const goodbye = "goodbye"
 // sessions.end says. If the log does not take it, the session comes back with the next
 // start of the master and expires again.
 func (m *Master) endSession(one *session, why string, unheard, dead time.Duration) {
-	written := m.sessions.written(one)
+	written, unknown := m.sessions.written(one), m.sessions.isSilent(one)
 	if !m.sessions.end(one, unheard, dead) {
 		return
 	}
 	if why != goodbye { // before anybody else may write
 		for _, ino := range written {
 			m.abandoned(ino)
+		}
+		if unknown {
+			m.renewals.suspectAll()
+			for _, ino := range m.sessions.writtenByAny() {
+				m.writtenTo(ino)
+			}
 		}
 	}
 	one.behind.end() // before anybody else sees what it changed

@@ -326,6 +326,17 @@ func (s *sessions) written(one *session) (list []proto.InodeID) {
 	return list
 }
 
+// writtenByAny lists what all sessions have open for writing; a file may be in it twice.
+func (s *sessions) writtenByAny() (list []proto.InodeID) {
+	s.mu.RLock()
+	all := slices.Collect(maps.Values(s.byID))
+	s.mu.RUnlock()
+	for _, one := range all {
+		list = append(list, s.written(one)...)
+	}
+	return list
+}
+
 // has tells whether the session has the inode open.
 func (s *sessions) has(one *session, ino proto.InodeID) bool {
 	s.mu.RLock()
