@@ -219,7 +219,7 @@ func TestAnOldAnswerDoesNotUnshare(t *testing.T) {
 	must(t, a.Flush(t.Context()))
 	old, err := c.locate(t.Context(), a.Inode(), 0)
 	must(t, err)
-	asked := c.locations.asking(a.Inode())
+	asked := c.locations.asking()
 	copyAll(t, a, b, 0, 0, mib)
 	c.locations.putAsked(asked, a.Inode(), 0, old)
 	mustWrite(t, a, []byte("only in a"), 0)

@@ -95,7 +95,7 @@ func TestCostOfCalls(t *testing.T) {
 			}
 			must(t, f.Close())
 		}
-	}, map[string]int{"Open": files, "node read": files, "bytes read": files * small})
+	}, map[string]int{"node read": files, "bytes read": files * small})
 	price(t, cluster, "unlink", func() {
 		for i := range files {
 			must(t, a.Remove(ctx, fmt.Sprint("/d/", i)))

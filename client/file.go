@@ -40,6 +40,9 @@ func (c *Client) OpenInode(ctx context.Context, cred Cred, ino proto.InodeID, fl
 }
 
 func (c *Client) openHeld(ctx context.Context, cred Cred, i *inode, flags uint32) (*File, error) {
+	if f := c.openHere(cred, i, flags); f != nil {
+		return f, nil
+	}
 	truncate := flags&unix.O_TRUNC != 0
 	if truncate {
 		if err := i.writing.acquire(ctx, "open"); err != nil {
@@ -56,7 +59,7 @@ func (c *Client) openHeld(ctx context.Context, cred Cred, i *inode, flags uint32
 		own = c.leases.changing(i.id)
 	}
 	began := c.leases.begin()
-	asked := c.locations.asking(i.id)
+	asked := c.locations.asking()
 	reply, err := c.sendOpen(ctx, cred, i.id, flags)
 	if own != nil {
 		own.ended(reply.GetGrants(), err)
@@ -127,7 +130,7 @@ func (c *Client) CreateInode(ctx context.Context, cred Cred, parent proto.InodeI
 	if reply.Created {
 		c.locations.begin(attr.Inode, attr.Change)
 	} else {
-		same = c.locations.saw(attr.Inode, attr.Change, c.locations.asking(attr.Inode))
+		same = c.locations.saw(attr.Inode, attr.Change, c.locations.asking())
 	}
 	truncate := !reply.Created && flags&unix.O_TRUNC != 0
 	f := i.attach(cred, flags, attr, same && !truncate)

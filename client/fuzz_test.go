@@ -36,7 +36,7 @@ func FuzzLocations(f *testing.F) {
 			if protobuf.Unmarshal(raw, &reply) != nil {
 				continue
 			}
-			at := c.rememberRange(c.locations.asking(ino), ino, index, lookupCount, reply.Chunks)
+			at := c.rememberRange(c.locations.asking(), ino, index, lookupCount, reply.Chunks)
 			_, _ = at.serves(location{}), at.silent()
 			known := c.locations.file(ino).byIndex
 			if len(known) > lookupCount || c.locations.total != len(known) {

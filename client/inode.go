@@ -148,7 +148,7 @@ func (i *inode) absorb(attr Attr, own bool) {
 	if !foreign {
 		return
 	}
-	if !i.c.locations.saw(i.id, attr.Change, i.c.locations.asking(i.id)) {
+	if !i.c.locations.saw(i.id, attr.Change, i.c.locations.asking()) {
 		i.content++
 	}
 	for _, st := range i.streams { // another client may have cut off what they wrote to

@@ -69,6 +69,7 @@ type leases struct {
 	leaving    map[placeOf]int // names that this client is taking away
 	limit      int             // maxLeases
 	carryOut   func(*lease)    // gives a lease back that has a recall, in another goroutine
+	letGo      func([]*lease)  // likewise of inodes without a name that are not open
 	acquiring  map[proto.InodeID]*acquisition
 	pool       pool
 	reserve    func(*pb.ReserveRequest) // has the pool filled; nil: nothing is answered behind

@@ -64,6 +64,7 @@ type locations struct {
 	used  list.List                       // most recently used first
 	total int                             // locations in all files
 	asks  uint64                          // how often the master was asked
+	floor uint64                          // the highest since of a file that was forgotten
 }
 
 type knownFile struct {
@@ -86,7 +87,7 @@ func (l *locations) file(ino proto.InodeID) *knownFile {
 	if len(l.files) >= maxKnownFiles {
 		l.forget(l.used.Back())
 	}
-	f := &knownFile{ino: ino, since: l.asks}
+	f := &knownFile{ino: ino, since: l.floor}
 	l.files[ino] = l.used.PushFront(f)
 	return f
 }
@@ -94,6 +95,7 @@ func (l *locations) file(ino proto.InodeID) *knownFile {
 func (l *locations) forget(e *list.Element) {
 	f := e.Value.(*knownFile)
 	l.total -= len(f.byIndex)
+	l.floor = max(l.floor, f.since)
 	delete(l.files, f.ino)
 	l.used.Remove(e)
 }
@@ -126,10 +128,9 @@ func (l *locations) assigned(ino proto.InodeID, index uint64) (location, bool) {
 
 // asking is called before the master is asked where chunks of a file are: the answer
 // counts as of then.
-func (l *locations) asking(ino proto.InodeID) uint64 {
+func (l *locations) asking() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.file(ino) // so that it is known since before
 	l.asks++
 	return l.asks
 }
@@ -277,7 +278,7 @@ func (c *Client) locate(ctx context.Context, ino proto.InodeID, index uint64) (l
 }
 
 func (c *Client) locateAfresh(ctx context.Context, ino proto.InodeID, index uint64) (location, error) {
-	asked := c.locations.asking(ino)
+	asked := c.locations.asking()
 	reply, err := ask(ctx, c, c.cred, "locate chunk of", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.ChunkLocations, error) {
 		return c.master.GetChunkLocation(ctx, &pb.GetChunkLocationRequest{Caller: who, Inode: uint64(ino), First: index, Count: lookupCount})
 	})
@@ -316,7 +317,7 @@ func (c *Client) rememberRange(asked uint64, ino proto.InodeID, first, count uin
 // assign asks for the chunk at index to write to, and for some behind it.
 func (c *Client) assign(ctx context.Context, ino proto.InodeID, index uint64, ahead uint32) (location, error) {
 	count := 1 + min(ahead, maxAssignAhead-1)
-	asked := c.locations.asking(ino)
+	asked := c.locations.asking()
 	reply, err := c.sendAssign(ctx, ino, index, count)
 	if err != nil && count > 1 && proto.KindOf(err) == proto.NoSpace {
 		reply, err = c.sendAssign(ctx, ino, index, 1)

@@ -32,7 +32,7 @@ func TestLocationsAreBounded(t *testing.T) {
 		t.Errorf("%d locations of %d files", l.total, len(l.files))
 	}
 	for ino := range proto.InodeID(2 * maxKnownFiles) {
-		l.saw(ino, 1, l.asking(ino))
+		l.saw(ino, 1, l.asking())
 	}
 	if len(l.files) > maxKnownFiles || l.used.Len() != len(l.files) {
 		t.Errorf("%d files", len(l.files))
@@ -87,16 +87,16 @@ func TestForeignChangeDropsLocations(t *testing.T) {
 	l.begin(1, 1)
 	l.put(1, 0, location{chunk: 5, committed: true})
 	l.ownChange(1, 2)
-	if _, ok := l.get(1, 0); !ok || !l.saw(1, 2, l.asking(1)) {
+	if _, ok := l.get(1, 0); !ok || !l.saw(1, 2, l.asking()) {
 		t.Error("after an own change")
 	}
-	if l.saw(1, 4, l.asking(1)) {
+	if l.saw(1, 4, l.asking()) {
 		t.Error("a foreign change was not seen")
 	}
 	if _, ok := l.get(1, 0); ok {
 		t.Error("the location of before the change is there")
 	}
-	if l.saw(1, 3, l.asking(1)) || !l.saw(1, 4, l.asking(1)) {
+	if l.saw(1, 3, l.asking()) || !l.saw(1, 4, l.asking()) {
 		t.Error("an answer that was overtaken counted")
 	}
 }

@@ -201,7 +201,7 @@ func (i *inode) askLock(ctx context.Context, l Lock, wait bool, ticket uint64) (
 // as this client saw it last.
 func (i *inode) locked(a *pb.Attr) (same bool) {
 	attr := attrOf(a)
-	same = i.c.locations.saw(i.id, attr.Change, i.c.locations.asking(i.id))
+	same = i.c.locations.saw(i.id, attr.Change, i.c.locations.asking())
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.absorb(attr, same)

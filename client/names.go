@@ -62,9 +62,9 @@ func (c *Client) lookupOrFind(ctx context.Context, cred Cred, parent proto.Inode
 		return known.attr, !known.loose, nil
 	}
 	absent := c.leases.enabled() && name != ".."
-	began := c.leases.begin()
+	began, asked := c.leases.begin(), c.locations.asking()
 	reply, err := ask(ctx, c, cred, "lookup", inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
-		return c.master.Lookup(ctx, &pb.LookupRequest{Caller: who, Parent: uint64(parent), Name: []byte(name), Absent: absent})
+		return c.master.Lookup(ctx, &pb.LookupRequest{Caller: who, Parent: uint64(parent), Name: []byte(name), Absent: absent, First: absent})
 	})
 	if err != nil {
 		return Attr{}, false, err
@@ -76,7 +76,11 @@ func (c *Client) lookupOrFind(ctx context.Context, cred Cred, parent proto.Inode
 	if reply.Attr == nil {
 		return Attr{}, false, proto.NotFound
 	}
-	return c.learnedOf(began, reply.Grants, reply.Attr), true, nil
+	first := location{}
+	if reply.First != nil {
+		first = locationOf(reply.First)
+	}
+	return c.learnedFile(began, asked, reply.Grants, reply.Attr, first), true, nil
 }
 
 // cachedName is Lookup where no call is needed. Who may search the directory the kernel
@@ -163,11 +167,11 @@ func (c *Client) sendSetAttr(ctx context.Context, cred Cred, ino proto.InodeID, 
 
 // ReadDir lists entries behind a cookie (0: from the start), with attributes if asked.
 func (c *Client) ReadDir(ctx context.Context, cred Cred, ino proto.InodeID, cookie uint64, attrs bool) (DirPage, error) {
-	began := c.leases.begin()
+	began, asked := c.leases.begin(), c.locations.asking()
 	reply, err := ask(ctx, c, cred, "readdir", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.ReadDirReply, error) {
 		return c.master.ReadDir(ctx, &pb.ReadDirRequest{
 			Caller: who, Inode: uint64(ino), Cookie: cookie,
-			MaxEntries: pageEntries, MaxBytes: pageBytes, Attrs: attrs,
+			MaxEntries: pageEntries, MaxBytes: pageBytes, Attrs: attrs, First: attrs && c.leases.enabled(),
 		})
 	})
 	if err != nil {
@@ -176,11 +180,12 @@ func (c *Client) ReadDir(ctx context.Context, cred Cred, ino proto.InodeID, cook
 	c.accesses.note(ino, nil, time.Now())
 	c.leases.admit(began, reply.Grants)
 	c.leases.noteListing(began, ino, cookie, reply)
+	firsts := newPageOfFirsts(reply.Nodes)
 	page := DirPage{End: reply.End, Parent: proto.InodeID(reply.Parent), Entries: make([]DirEntry, 0, len(reply.Entries))}
 	for _, e := range reply.Entries {
 		entry := DirEntry{Name: string(e.Name), Inode: proto.InodeID(e.Inode), Type: e.Type, Cookie: e.Cookie}
 		if e.Attr != nil {
-			attr := c.learnedOf(began, reply.Grants, e.Attr)
+			attr := c.learnedFile(began, asked, reply.Grants, e.Attr, firsts.unpack(e.First))
 			entry.Attr = &attr
 		}
 		page.Entries = append(page.Entries, entry)

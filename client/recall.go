@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/distrifs/distrifs/proto"
@@ -41,6 +42,7 @@ func (l *leases) recalled(r *pb.Recall) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var at []proto.InodeID
+	var unnamed []*lease
 	for _, id := range r.Inodes {
 		ino := proto.InodeID(id)
 		l.recalls.note(ino, r.Number)
@@ -52,6 +54,9 @@ func (l *leases) recalled(r *pb.Recall) {
 		case h.recall != nil: // asked for once more, or for more
 			h.recall.number = r.Number
 			h.recall.keep = min(h.recall.keep, r.Keep)
+		case r.Unnamed:
+			h.recall = &recall{number: r.Number, keep: r.Keep}
+			unnamed = append(unnamed, h)
 		default:
 			if h.writes() {
 				l.contested.add(ino)
@@ -62,6 +67,41 @@ func (l *leases) recalled(r *pb.Recall) {
 	}
 	if len(at) > 0 {
 		l.giveBack(r.Number, r.Keep, at...)
+	}
+	if len(unnamed) > 0 {
+		l.letGo(unnamed)
+	}
+	l.changed.Broadcast()
+}
+
+// letGo carries recalls of inodes without a name out. Of those that are not open nothing is
+// unwritten, and nobody looks at what the kernel has: only what was changed here has to be
+// carried out before.
+func (c *Client) letGo(list []*lease) {
+	list = slices.DeleteFunc(list, func(h *lease) bool {
+		open := c.lookupOpen(h.ino) != nil
+		if open {
+			c.leases.carryOut(h)
+		}
+		return open
+	})
+	c.behind.settleAlways()
+	l := c.leases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	gone := map[uint64][]proto.InodeID{} // by recall
+	for _, h := range list {
+		for h.pins > 0 {
+			l.changed.Wait()
+		}
+		l.remove(h)
+		if !h.recall.lost {
+			gone[h.recall.number] = append(gone[h.recall.number], h.ino)
+		}
+		h.recall = nil
+	}
+	for number, inodes := range gone {
+		l.giveBack(number, pb.LeaseMode_LEASE_NONE, inodes...)
 	}
 	l.changed.Broadcast()
 }

@@ -128,7 +128,7 @@ func (s *seeker) chunkFrom(ctx context.Context, index uint64) (indexedLocation, 
 
 // locateOverHoles asks where the next chunks from an index on are, however far off.
 func (c *Client) locateOverHoles(ctx context.Context, ino proto.InodeID, index uint64) ([]*pb.ChunkLocation, error) {
-	asked := c.locations.asking(ino)
+	asked := c.locations.asking()
 	reply, err := ask(ctx, c, c.cred, "locate chunks of", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.ChunkLocations, error) {
 		return c.master.GetChunkLocation(ctx, &pb.GetChunkLocationRequest{Caller: who, Inode: uint64(ino), First: index, Count: lookupCount, OverHoles: true})
 	})

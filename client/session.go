@@ -57,9 +57,10 @@ type sessions struct {
 	cluster  string                   // of the first Welcome
 	opens    map[proto.InodeID]uint32 // what the master should count, by inode
 	closed   map[proto.InodeID]uint32 // of these, what is to be released
-	hellos   uint64                   // Hellos built: each carried opens as they were
-	welcomes uint64                   // Hellos answered by Welcome
-	lastErr  error                    // why there is no session
+	here     opensHere
+	hellos   uint64 // Hellos built: each carried opens as they were
+	welcomes uint64 // Hellos answered by Welcome
+	lastErr  error  // why there is no session
 }
 
 func newSessions(master pb.MasterClient, name string, logger *slog.Logger, locks *heldLocks) *sessions {
@@ -265,6 +266,7 @@ func (s *sessions) hello() *pb.Hello {
 		}
 		hello.Locks = s.locks.wire()
 		hello.Exclusive = s.leases.suspend()
+		hello.OpenedHere = s.here.all()
 	}
 	return hello
 }
@@ -278,7 +280,7 @@ func (s *sessions) sendReturned() {
 }
 
 func (s *sessions) answerRecalls(stream pb.Master_SessionClient) error {
-	for _, r := range s.leases.takeReturned() {
+	for _, r := range s.tellOpens(s.leases.takeReturned()) {
 		if err := sendOn(stream, &pb.SessionRequest{Request: &pb.SessionRequest_Returned{Returned: r}}); err != nil {
 			return err
 		}
@@ -335,6 +337,7 @@ func (s *sessions) expire() {
 	s.current = nil
 	clear(s.opens)
 	clear(s.closed)
+	s.here = opensHere{}
 	s.locks.expire()
 	s.leases.expired()
 	s.announce()
@@ -444,10 +447,13 @@ func (s *sessions) reserved(on *session, reply *pb.ReserveReply, ticket uint64) 
 }
 
 // close notes that no file of the inode is open any more: all opens counted so
-// far are to be given back by the next release.
+// far are to be given back by the next release. Who opens one meanwhile holds the inode.
 func (s *sessions) close(ino proto.InodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.here.close(ino) {
+		s.sendReturned()
+	}
 	if n := s.opens[ino]; n > 0 {
 		s.closed[ino] = n
 		select {

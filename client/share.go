@@ -170,7 +170,8 @@ func (i *inode) sendShare(ctx context.Context, dst *File, off, dstOff, n int64) 
 	own.ended(reply.GetGrants(), err)
 	i.unsure = err != nil && transient(proto.KindOf(err))
 	if err != nil && !i.unsure {
-		if kind := proto.KindOf(err); kind == proto.Busy || kind == proto.NotSupported {
+		// Access: that the file is open for reading here is all that allows it.
+		if kind := proto.KindOf(err); kind == proto.Busy || kind == proto.NotSupported || kind == proto.Access {
 			i.unshared = time.Now()
 			return 0, nil
 		}

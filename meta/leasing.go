@@ -308,7 +308,7 @@ func (k *leasing) grant(t *leases.Table, r *request) {
 		if ino := proto.InodeID(e.Inode); e.Attr != nil && t.Free(r.id(), ino, leases.Shared) {
 			add(ino, leases.Shared)
 		} else {
-			e.Attr = nil
+			e.Attr, e.First = nil, nil
 		}
 	}
 	r.grants = g

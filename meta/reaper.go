@@ -21,7 +21,8 @@ const (
 //
 // Opens are soft state: after a start, sessions have one time-out to come back and
 // claim theirs; until all have or are gone, nothing is reaped. An orphan is reaped at the second look, so that an open
-// by who has just looked the file up, or a Hello that passed one by, is not missed.
+// by who has just looked the file up, or a Hello that passed one by, is not missed; and not
+// while somebody has a lease on it, who may have opened it without a call (openshere.go).
 func (m *Master) reapOrphans(ctx context.Context) {
 	seen := map[proto.InodeID]bool{}
 	unused := map[proto.ChunkID]time.Time{}
@@ -39,7 +40,8 @@ func (m *Master) reapOrphans(ctx context.Context) {
 	})
 }
 
-// reapRound frees the orphans that the last round saw too, and returns those it saw.
+// reapRound frees the orphans that the last round saw too, and returns those it saw. The
+// leases are looked at before the opens: who gives one back has said before what is open.
 func (m *Master) reapRound(last map[proto.InodeID]bool) map[proto.InodeID]bool {
 	var orphans []proto.InodeID
 	m.machine.read(func(st *state.State) {
@@ -51,12 +53,14 @@ func (m *Master) reapRound(last map[proto.InodeID]bool) map[proto.InodeID]bool {
 		})
 	})
 	seen := make(map[proto.InodeID]bool, len(orphans))
-	var due []proto.InodeID
 	for _, ino := range orphans {
+		seen[ino] = true
+	}
+	var due []proto.InodeID
+	for _, ino := range m.leases.ask(orphans) {
 		if last[ino] {
 			due = append(due, ino)
-		} else {
-			seen[ino] = true
+			delete(seen, ino)
 		}
 	}
 	due = m.sessions.doom(due)

@@ -87,7 +87,7 @@ func (k *leasing) stats() leases.Stats {
 
 func (m *Master) sendRecalls(stream sessionStream, recalls []leases.Recall) error {
 	for _, r := range recalls {
-		recall := &pb.Recall{Number: r.Number, Keep: pb.LeaseMode(r.Keep)}
+		recall := &pb.Recall{Number: r.Number, Keep: pb.LeaseMode(r.Keep), Unnamed: r.Unnamed}
 		for _, ino := range r.Inodes {
 			recall.Inodes = append(recall.Inodes, uint64(ino))
 		}

@@ -30,10 +30,13 @@ func (m *Master) Lookup(ctx context.Context, req *pb.LookupRequest) (*pb.AttrRep
 		attr, kind := st.Lookup(parent, req.Name, r.cred)
 		switch {
 		case kind == proto.OK:
-			reply.Attr = attrOf(attr)
+			reply.Attr, reply.First = attrOf(attr), nil
+			if req.First {
+				reply.First = m.first(st, &attr)
+			}
 			r.name(attr.Inode)
 		case kind == proto.NotFound && req.Absent:
-			reply.Attr = nil
+			reply.Attr, reply.First = nil, nil
 		default:
 			return kind
 		}
@@ -113,6 +116,7 @@ const (
 	maxDirBytes   = 1 << 20
 	dirEntryBytes = 32  // of an entry beside its name, about
 	dirAttrBytes  = 100 // of its attributes, about
+	dirFirstBytes = 20  // of its first chunk, about
 )
 
 // ReadDir gives a page of a directory's entries, without "." and "..".
@@ -130,6 +134,7 @@ func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadD
 		r.name(ino)
 		entries, size := bounded(req.MaxEntries, maxDirEntries), bounded(req.MaxBytes, maxDirBytes)
 		reply.Reset()
+		var nodes nodeList
 		reply.Parent, reply.Change, reply.End = uint64(parent), changeOf(st, ino), true
 		kind = st.ReadDir(ino, req.Cookie, func(e state.DirEntry) bool {
 			cost := dirEntryBytes + len(e.Name)
@@ -137,6 +142,10 @@ func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadD
 			if req.Attrs {
 				if attr, kind := st.Attr(e.Inode); kind == proto.OK {
 					entry.Attr = attrOf(attr)
+					if req.First {
+						entry.First = nodes.pack(m.first(st, &attr))
+						cost += dirFirstBytes
+					}
 				}
 				cost += dirAttrBytes
 			}
@@ -148,7 +157,7 @@ func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadD
 			reply.Entries = append(reply.Entries, entry)
 			return true
 		})
-		r.entries = reply.Entries
+		r.entries, reply.Nodes = reply.Entries, nodes.list
 		return kind
 	})
 	if err != nil {

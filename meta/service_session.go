@@ -38,6 +38,7 @@ func (m *Master) Session(stream sessionStream) error {
 		select {
 		case request := <-requests:
 			if returned := request.GetReturned(); returned != nil {
+				m.sessions.openedHere(one, feed, returned) // before the leases go
 				m.leases.returned(one, returned)
 				continue
 			}
@@ -160,7 +161,7 @@ func (m *Master) greet(stream sessionStream, requests <-chan *pb.SessionRequest,
 	if m.leases.stubborn(one) {
 		return nil, proto.E(proto.Unavailable, "resume session", sessionName(one.id), "it has kept leases that others wait for, and is about to be ended")
 	}
-	m.sessions.claim(one, hello.Open)
+	m.sessions.claim(one, hello.Open, inodesOf(hello.OpenedHere))
 	for _, ino := range m.sessions.written(one) {
 		m.writtenTo(ino)
 	}

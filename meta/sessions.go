@@ -47,9 +47,10 @@ type session struct {
 	heard  time.Time
 	alive  time.Time // when the last keepalive was answered
 	opens  map[proto.InodeID]open
-	silent bool          // it is of an earlier start of the master and has not resumed yet
-	ended  chan struct{} // closed when it has ended
-	feed   *feed         // of its last stream; nil: none
+	here   map[proto.InodeID]bool // see openshere.go
+	silent bool                   // it is of an earlier start of the master and has not resumed yet
+	ended  chan struct{}          // closed when it has ended
+	feed   *feed                  // of its last stream; nil: none
 }
 
 // slot is what this master remembers of a slot beside the answer that the log keeps.
@@ -193,6 +194,7 @@ func (s *sessions) end(one *session, unheard, dead time.Duration) bool {
 		s.uncount(ino, o.count)
 	}
 	one.opens = nil
+	s.forgetHere(one)
 	close(one.ended)
 	return true
 }
@@ -284,12 +286,21 @@ func (s *sessions) released(r *request, closed []*pb.OpenCount) proto.Kind {
 }
 
 // claim sets what a session that resumes has open. Whether for writing is not known
-// then: it counts as such.
-func (s *sessions) claim(one *session, claims []*pb.OpenCount) {
+// then: it counts as such. What an earlier stream says of opens does not count any more.
+func (s *sessions) claim(one *session, claims []*pb.OpenCount, here []proto.InodeID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byID[one.id] != one {
 		return
+	}
+	s.detach(one)
+	kept := one.here
+	one.here = nil
+	for _, ino := range here {
+		s.keep(one, ino)
+	}
+	for ino := range kept {
+		s.uncount(ino, 1)
 	}
 	before := one.opens
 	one.opens = make(map[proto.InodeID]open, min(len(claims), maxOpens))
@@ -341,7 +352,7 @@ func (s *sessions) writtenByAny() (list []proto.InodeID) {
 func (s *sessions) has(one *session, ino proto.InodeID) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return one != nil && one.opens[ino].count > 0
+	return one != nil && (one.opens[ino].count > 0 || one.here[ino])
 }
 
 // complete tells whether all that is open is known: no session of an earlier start of
@@ -380,7 +391,11 @@ func (s *sessions) isOpenOnlyBy(one *session, ino proto.InodeID) bool {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.opens[ino] == one.opens[ino].count
+	here := uint32(0)
+	if one.here[ino] {
+		here = 1
+	}
+	return s.opens[ino] == one.opens[ino].count+here
 }
 
 // isSilent tells whether a session of an earlier start has not resumed yet.
@@ -394,15 +409,21 @@ func (s *sessions) isSilent(one *session) bool {
 func (s *sessions) attach(one *session) *feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if one.feed != nil {
-		close(one.feed.replaced)
-	}
+	s.detach(one)
 	if one.silent && s.byID[one.id] == one {
 		s.away--
 	}
 	one.feed = newFeed()
 	one.heard, one.alive, one.silent = s.now(), s.now(), false
 	return one.feed
+}
+
+// detach tells the stream of a session to end; s.mu is held.
+func (s *sessions) detach(one *session) {
+	if one.feed != nil {
+		close(one.feed.replaced)
+		one.feed = nil
+	}
 }
 
 // nudge has a session's stream look for recalls. One without a stream looks when it
@@ -430,7 +451,7 @@ func (s *sessions) status() (list []*pb.SessionStatus) {
 	for _, id := range slices.Sorted(maps.Keys(s.byID)) {
 		one := s.byID[id]
 		list = append(list, &pb.SessionStatus{
-			Session: uint64(id), Client: one.client, LastHeardMs: uint64(now.Sub(one.heard).Milliseconds()), OpenFiles: uint32(len(one.opens)),
+			Session: uint64(id), Client: one.client, LastHeardMs: uint64(now.Sub(one.heard).Milliseconds()), OpenFiles: uint32(len(one.opens) + len(one.here)),
 		})
 	}
 	return list

@@ -37,7 +37,7 @@ func (c *Cluster) Lease(ino proto.InodeID) pb.LeaseMode {
 func (c *Cluster) Recall(ino proto.InodeID, keep pb.LeaseMode) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.recall(nil, uint64(ino), keep)
+	c.recall(nil, uint64(ino), keep, false)
 }
 
 // touches names the inodes that a request changes, and those that it reads.
@@ -141,12 +141,12 @@ func (c *Cluster) claim(ctx context.Context, s *session, req any) (release func(
 // inTheWay has all leases above keep recalled from others, and tells whether there are any.
 func (c *Cluster) inTheWay(s *session, inodes []uint64, keep pb.LeaseMode) (any bool) {
 	for _, ino := range inodes {
-		any = c.recall(s, ino, keep) || any
+		any = c.recall(s, ino, keep, false) || any
 	}
 	return any
 }
 
-func (c *Cluster) recall(not *session, ino uint64, keep pb.LeaseMode) (any bool) {
+func (c *Cluster) recall(not *session, ino uint64, keep pb.LeaseMode, unnamed bool) (any bool) {
 	for s, h := range c.leases[ino] {
 		if s == not || h.mode <= keep {
 			continue
@@ -157,7 +157,7 @@ func (c *Cluster) recall(not *session, ino uint64, keep pb.LeaseMode) (any bool)
 		}
 		h.asked = keep
 		s.recalls++
-		r := &pb.Recall{Number: s.recalls, Inodes: []uint64{ino}, Keep: keep}
+		r := &pb.Recall{Number: s.recalls, Inodes: []uint64{ino}, Keep: keep, Unnamed: unnamed}
 		s.owed[r.Number] = r
 		select {
 		case s.events <- &pb.SessionEvent{Event: &pb.SessionEvent_Recall{Recall: r}}:
@@ -172,6 +172,12 @@ func (c *Cluster) recall(not *session, ino uint64, keep pb.LeaseMode) (any bool)
 func (c *Cluster) giveBack(s *session, r *pb.Returned) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, ino := range r.OpenedHere {
+		s.here[ino] = true
+	}
+	for _, ino := range r.ClosedHere {
+		delete(s.here, ino)
+	}
 	for _, ino := range r.Inodes {
 		if h := c.leases[ino][s]; h != nil {
 			h.mode = min(h.mode, r.Keep)
@@ -182,6 +188,11 @@ func (c *Cluster) giveBack(s *session, r *pb.Returned) {
 		}
 	}
 	delete(s.owed, r.Number)
+	for _, ino := range append(r.Inodes, r.ClosedHere...) {
+		if i := c.inodes[ino]; i != nil {
+			c.reap(i)
+		}
+	}
 	c.returned.Broadcast()
 }
 

@@ -78,6 +78,7 @@ type session struct {
 	id      uint64
 	answers map[uint32]*answer
 	opens   map[uint64]uint32
+	here    map[uint64]bool // it says that it opened these without a call
 	gone    chan struct{}
 	claims  int // Hellos that resumed it
 	leases  bool
@@ -161,6 +162,7 @@ func (c *Cluster) Start() {
 	c.epoch++
 	for _, s := range c.sessions {
 		clear(s.opens)
+		clear(s.here)
 		clear(s.owed)
 		s.recalls = 0
 		c.forgetLeases(s)
@@ -232,6 +234,9 @@ func (c *Cluster) Opens(ino proto.InodeID) int {
 	n := 0
 	for _, s := range c.sessions {
 		n += int(s.opens[uint64(ino)])
+		if s.here[uint64(ino)] {
+			n++
+		}
 	}
 	return n
 }
@@ -396,7 +401,7 @@ func (c *Cluster) hello(h *pb.Hello) (*session, error) {
 	if h.Resume == 0 {
 		c.nextID++
 		s := &session{
-			id: c.nextID, answers: map[uint32]*answer{}, opens: map[uint64]uint32{}, gone: make(chan struct{}),
+			id: c.nextID, answers: map[uint32]*answer{}, opens: map[uint64]uint32{}, here: map[uint64]bool{}, gone: make(chan struct{}),
 			leases: h.Leases, owed: map[uint64]*pb.Recall{}, events: make(chan *pb.SessionEvent, 4096),
 		}
 		c.sessions[s.id] = s
@@ -410,6 +415,10 @@ func (c *Cluster) hello(h *pb.Hello) (*session, error) {
 	clear(s.opens)
 	for _, o := range h.Open {
 		s.opens[o.Inode] = o.Count
+	}
+	clear(s.here)
+	for _, ino := range h.OpenedHere {
+		s.here[ino] = true
 	}
 	for _, ino := range h.Exclusive {
 		if c.leases[ino] == nil {

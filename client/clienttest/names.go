@@ -108,7 +108,32 @@ func (c *Cluster) Lookup(_ context.Context, r *pb.LookupRequest) (*pb.AttrReply,
 	if err != nil {
 		return nil, err
 	}
-	return i.reply(), nil
+	reply := i.reply()
+	if r.First {
+		reply.First = c.first(i)
+	}
+	return reply, nil
+}
+
+// first is where the first chunk of a file is.
+func (c *Cluster) first(i *inode) *pb.ChunkLocation {
+	if ch := i.chunks[0]; ch != nil && ch.committed {
+		return c.location(ch)
+	}
+	return nil
+}
+
+// packed is a location as a page of a directory has it.
+func packed(page *pb.ReadDirReply, l *pb.ChunkLocation) *pb.FirstChunk {
+	if l == nil {
+		return nil
+	}
+	first := &pb.FirstChunk{Chunk: l.Chunk, Version: l.Version, Shared: l.Shared}
+	for _, n := range l.Chain {
+		first.Chain = append(first.Chain, uint32(len(page.Nodes)))
+		page.Nodes = append(page.Nodes, n)
+	}
+	return first
 }
 
 func (c *Cluster) GetAttr(_ context.Context, r *pb.GetAttrRequest) (*pb.AttrReply, error) {
@@ -185,6 +210,9 @@ func (c *Cluster) ReadDir(_ context.Context, r *pb.ReadDirRequest) (*pb.ReadDirR
 		e := &pb.DirEntry{Name: []byte(name), Inode: id, Type: c.inodes[id].attr.Mode & unix.S_IFMT, Cookie: id + 3}
 		if r.Attrs {
 			e.Attr = c.inodes[id].copyAttr()
+			if r.First {
+				e.First = packed(reply, c.first(c.inodes[id]))
+			}
 		}
 		reply.Entries = append(reply.Entries, e)
 	}
@@ -253,14 +281,15 @@ func (c *Cluster) Unlink(_ context.Context, r *pb.UnlinkRequest) (*pb.UnlinkRepl
 	return &pb.UnlinkReply{Inode: i.attr.Inode, Nlink: i.attr.Nlink}, nil
 }
 
-// reap frees what has no name and is not open.
+// reap frees what has no name and is not open. Leases on it are asked for first, which may
+// hide opens.
 func (c *Cluster) reap(i *inode) {
 	for _, s := range c.sessions {
-		if s.opens[i.attr.Inode] > 0 {
+		if s.opens[i.attr.Inode] > 0 || s.here[i.attr.Inode] {
 			return
 		}
 	}
-	if i.attr.Nlink == 0 {
+	if i.attr.Nlink == 0 && !c.recall(nil, i.attr.Inode, pb.LeaseMode_LEASE_NONE, true) {
 		c.truncate(i, 0)
 		delete(c.inodes, i.attr.Inode)
 	}

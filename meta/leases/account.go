@@ -21,9 +21,10 @@ type account struct {
 
 // debt is an answer that a session owes to a recall.
 type debt struct {
-	number uint64 // of the recall; 0: not sent yet
-	keep   Mode   // what the session may keep
-	since  time.Time
+	number  uint64 // of the recall; 0: not sent yet
+	keep    Mode   // what the session may keep
+	since   time.Time
+	unnamed bool // it was asked for by Ask: nobody waits for it
 }
 
 // Open makes an account for a session: from now on it may be granted leases.

@@ -10,9 +10,10 @@ import (
 
 // Recall is a message to a session.
 type Recall struct {
-	Number uint64
-	Inodes []proto.InodeID
-	Keep   Mode
+	Number  uint64
+	Inodes  []proto.InodeID
+	Keep    Mode
+	Unnamed bool // see Table.Ask
 }
 
 // maxInodes bounds a Recall.
@@ -22,6 +23,10 @@ const maxInodes = 1 << 12
 func (t *Table) charge(a *account, l *lease, keep Mode) {
 	d, owed := a.debts[l.inode]
 	if owed && d.keep <= keep {
+		if d.unnamed { // from now on somebody waits
+			d.unnamed, d.since = false, t.now()
+			a.debts[l.inode] = d
+		}
 		return
 	}
 	if !owed {
@@ -30,6 +35,37 @@ func (t *Table) charge(a *account, l *lease, keep Mode) {
 	a.debts[l.inode] = debt{keep: keep, since: d.since}
 	l.who |= bitOwed
 	t.tell(a, l.inode)
+}
+
+// Ask recalls the leases on inodes that have no name, and gives those that somebody has a
+// lease on, or owes an answer for, which may have the inode open. Nobody waits for the
+// answers: who owes no other is not among the Owing.
+func (t *Table) Ask(inodes []proto.InodeID) (leased []proto.InodeID) {
+	var debtors []*account
+	for _, a := range t.accounts {
+		if len(a.debts) > 0 {
+			debtors = append(debtors, a)
+		}
+	}
+	owed := func(a *account, ino proto.InodeID) bool {
+		_, owes := a.debts[ino]
+		return owes
+	}
+	for _, ino := range inodes {
+		if t.byInode[ino] != 0 || slices.ContainsFunc(debtors, func(a *account) bool { return owed(a, ino) }) {
+			leased = append(leased, ino)
+		}
+		for place := t.byInode[ino]; place != 0; {
+			l := t.leases.at(place)
+			if a := t.places[l.account()]; !owed(a, ino) {
+				a.debts[ino] = debt{keep: None, since: t.now(), unnamed: true}
+				l.who |= bitOwed
+				t.tell(a, ino)
+			}
+			place = l.next
+		}
+	}
+	return leased
 }
 
 // tell notes that there is a recall to be sent.
@@ -69,17 +105,17 @@ func (t *Table) Take(id proto.SessionID) (recalls []Recall) {
 	if a == nil || len(a.unsent) == 0 {
 		return nil
 	}
-	for _, keep := range []Mode{None, Shared} {
+	for _, kind := range []debt{{keep: None}, {keep: Shared}, {keep: None, unnamed: true}} {
 		var open *Recall
 		for _, ino := range a.unsent {
 			d, owed := a.debts[ino]
-			if !owed || d.number != 0 || d.keep != keep {
+			if !owed || d.number != 0 || d.keep != kind.keep || d.unnamed != kind.unnamed {
 				continue
 			}
 			if open == nil || len(open.Inodes) == maxInodes {
 				a.sent++
 				t.recalls++
-				recalls = append(recalls, Recall{Number: a.sent, Keep: keep})
+				recalls = append(recalls, Recall{Number: a.sent, Keep: d.keep, Unnamed: d.unnamed})
 				open = &recalls[len(recalls)-1]
 			}
 			d.number = open.Number
@@ -105,7 +141,7 @@ func (t *Table) Unanswered(id proto.SessionID) (recalls []Recall) {
 		}
 		r := byNumber[d.number]
 		if r == nil {
-			r = &Recall{Number: d.number, Keep: d.keep}
+			r = &Recall{Number: d.number, Keep: d.keep, Unnamed: d.unnamed}
 			byNumber[d.number] = r
 		}
 		r.Inodes = append(r.Inodes, ino)
@@ -167,24 +203,28 @@ func (t *Table) placeOf(l *lease) uint32 {
 	return place
 }
 
-// Owing lists the sessions that owe answers.
+// Owing lists the sessions that owe answers which others wait for.
 func (t *Table) Owing() (list []proto.SessionID) {
 	for id, a := range t.accounts {
-		if len(a.debts) > 0 {
-			list = append(list, id)
+		for _, d := range a.debts {
+			if !d.unnamed {
+				list = append(list, id)
+				break
+			}
 		}
 	}
 	return list
 }
 
-// OwesSince tells since when a session has owed its oldest answer; false: it owes none.
+// OwesSince tells since when a session has owed the oldest answer that others wait for;
+// false: it owes none.
 func (t *Table) OwesSince(id proto.SessionID) (oldest time.Time, owes bool) {
 	a := t.accounts[id]
 	if a == nil {
 		return oldest, false
 	}
 	for _, d := range a.debts {
-		if !owes || d.since.Before(oldest) {
+		if !d.unnamed && (!owes || d.since.Before(oldest)) {
 			oldest, owes = d.since, true
 		}
 	}

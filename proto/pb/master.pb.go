@@ -392,14 +392,15 @@ func (*SessionRequest_Returned) isSessionRequest_Request() {}
 
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Client        string                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`               // who: host, pid, mountpoint; for people
-	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`             // of the software
-	Resume        uint64                 `protobuf:"varint,3,opt,name=resume,proto3" json:"resume,omitempty"`              // session to resume; 0: a new one
-	Open          []*OpenCount           `protobuf:"bytes,4,rep,name=open,proto3" json:"open,omitempty"`                   // with resume: the files that are open
-	Cluster       string                 `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`             // with resume: refuse if the master is another cluster's
-	Locks         []*Lock                `protobuf:"bytes,6,rep,name=locks,proto3" json:"locks,omitempty"`                 // with resume: what is held; counts after a restart of the master
-	Exclusive     []uint64               `protobuf:"varint,7,rep,packed,name=exclusive,proto3" json:"exclusive,omitempty"` // with resume: inodes held under an exclusive lease; likewise
-	Leases        bool                   `protobuf:"varint,8,opt,name=leases,proto3" json:"leases,omitempty"`              // the client answers recalls: it may be granted leases
+	Client        string                 `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`                                   // who: host, pid, mountpoint; for people
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`                                 // of the software
+	Resume        uint64                 `protobuf:"varint,3,opt,name=resume,proto3" json:"resume,omitempty"`                                  // session to resume; 0: a new one
+	Open          []*OpenCount           `protobuf:"bytes,4,rep,name=open,proto3" json:"open,omitempty"`                                       // with resume: the files that are open
+	Cluster       string                 `protobuf:"bytes,5,opt,name=cluster,proto3" json:"cluster,omitempty"`                                 // with resume: refuse if the master is another cluster's
+	Locks         []*Lock                `protobuf:"bytes,6,rep,name=locks,proto3" json:"locks,omitempty"`                                     // with resume: what is held; counts after a restart of the master
+	Exclusive     []uint64               `protobuf:"varint,7,rep,packed,name=exclusive,proto3" json:"exclusive,omitempty"`                     // with resume: inodes held under an exclusive lease; likewise
+	Leases        bool                   `protobuf:"varint,8,opt,name=leases,proto3" json:"leases,omitempty"`                                  // the client answers recalls: it may be granted leases
+	OpenedHere    []uint64               `protobuf:"varint,9,rep,packed,name=opened_here,json=openedHere,proto3" json:"opened_here,omitempty"` // with resume: inodes with opens that the master was not asked for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +489,13 @@ func (x *Hello) GetLeases() bool {
 		return x.Leases
 	}
 	return false
+}
+
+func (x *Hello) GetOpenedHere() []uint64 {
+	if x != nil {
+		return x.OpenedHere
+	}
+	return nil
 }
 
 type OpenCount struct {
@@ -1035,6 +1043,7 @@ type Recall struct {
 	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // 1, 2, 3, ... in a session
 	Inodes        []uint64               `protobuf:"varint,2,rep,packed,name=inodes,proto3" json:"inodes,omitempty"`
 	Keep          LeaseMode              `protobuf:"varint,3,opt,name=keep,proto3,enum=distrifs.LeaseMode" json:"keep,omitempty"` // LEASE_SHARED: an exclusive lease becomes shared
+	Unnamed       bool                   `protobuf:"varint,4,opt,name=unnamed,proto3" json:"unnamed,omitempty"`                   // nobody waits: the inodes have no name, and go if they are not open
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1090,14 +1099,26 @@ func (x *Recall) GetKeep() LeaseMode {
 	return LeaseMode_LEASE_NONE
 }
 
+func (x *Recall) GetUnnamed() bool {
+	if x != nil {
+		return x.Unnamed
+	}
+	return false
+}
+
 // Returned gives leases back, in answer to a recall or of the holder's own accord. What
 // is given back of its own accord is then recalled, since a grant of it may be under way;
 // it is the session's until that recall is answered.
+//
+// Under a lease a file may be opened without asking the master: as long as somebody has
+// a lease on an inode without a name, it stays. Who gives the lease back says what is open.
 type Returned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // of the recall; 0: of its own accord
 	Inodes        []uint64               `protobuf:"varint,2,rep,packed,name=inodes,proto3" json:"inodes,omitempty"`
-	Keep          LeaseMode              `protobuf:"varint,3,opt,name=keep,proto3,enum=distrifs.LeaseMode" json:"keep,omitempty"` // what is still held
+	Keep          LeaseMode              `protobuf:"varint,3,opt,name=keep,proto3,enum=distrifs.LeaseMode" json:"keep,omitempty"`              // what is still held
+	OpenedHere    []uint64               `protobuf:"varint,4,rep,packed,name=opened_here,json=openedHere,proto3" json:"opened_here,omitempty"` // inodes that count as open from now on, before the leases go
+	ClosedHere    []uint64               `protobuf:"varint,5,rep,packed,name=closed_here,json=closedHere,proto3" json:"closed_here,omitempty"` // of those that were told so, what is not open any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1151,6 +1172,20 @@ func (x *Returned) GetKeep() LeaseMode {
 		return x.Keep
 	}
 	return LeaseMode_LEASE_NONE
+}
+
+func (x *Returned) GetOpenedHere() []uint64 {
+	if x != nil {
+		return x.OpenedHere
+	}
+	return nil
+}
+
+func (x *Returned) GetClosedHere() []uint64 {
+	if x != nil {
+		return x.ClosedHere
+	}
+	return nil
 }
 
 // AcquireRequest asks for a lease. It waits while other holders are asked for theirs.
@@ -1809,6 +1844,7 @@ type LookupRequest struct {
 	Parent        uint64                 `protobuf:"varint,2,opt,name=parent,proto3" json:"parent,omitempty"`
 	Name          []byte                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	Absent        bool                   `protobuf:"varint,4,opt,name=absent,proto3" json:"absent,omitempty"` // answer that a name is not there without attr, rather than with NotFound
+	First         bool                   `protobuf:"varint,5,opt,name=first,proto3" json:"first,omitempty"`   // of a file, tell where its first chunk is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1871,6 +1907,13 @@ func (x *LookupRequest) GetAbsent() bool {
 	return false
 }
 
+func (x *LookupRequest) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
 type GetAttrRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -1928,6 +1971,7 @@ type AttrReply struct {
 	Attr          *Attr                  `protobuf:"bytes,1,opt,name=attr,proto3" json:"attr,omitempty"`
 	Grants        *Grants                `protobuf:"bytes,2,opt,name=grants,proto3" json:"grants,omitempty"`
 	ParentChange  uint64                 `protobuf:"varint,3,opt,name=parent_change,json=parentChange,proto3" json:"parent_change,omitempty"` // Attr.change of the directory as of which the name is, or is not, in it; 0: unknown
+	First         *ChunkLocation         `protobuf:"bytes,4,opt,name=first,proto3" json:"first,omitempty"`                                    // of index 0, if it was asked for and can be read
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1981,6 +2025,13 @@ func (x *AttrReply) GetParentChange() uint64 {
 		return x.ParentChange
 	}
 	return 0
+}
+
+func (x *AttrReply) GetFirst() *ChunkLocation {
+	if x != nil {
+		return x.First
+	}
+	return nil
 }
 
 type SetAttrRequest struct {
@@ -2167,6 +2218,7 @@ type ReadDirRequest struct {
 	MaxEntries    uint32                 `protobuf:"varint,4,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
 	MaxBytes      uint32                 `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // of the reply, about
 	Attrs         bool                   `protobuf:"varint,6,opt,name=attrs,proto3" json:"attrs,omitempty"`                       // send attributes too
+	First         bool                   `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`                       // and of files, where their first chunks are
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2243,6 +2295,13 @@ func (x *ReadDirRequest) GetAttrs() bool {
 	return false
 }
 
+func (x *ReadDirRequest) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
 type ReadDirReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*DirEntry            `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -2250,6 +2309,7 @@ type ReadDirReply struct {
 	Parent        uint64                 `protobuf:"varint,3,opt,name=parent,proto3" json:"parent,omitempty"` // inode of ".."
 	Grants        *Grants                `protobuf:"bytes,4,opt,name=grants,proto3" json:"grants,omitempty"`
 	Change        uint64                 `protobuf:"varint,5,opt,name=change,proto3" json:"change,omitempty"` // Attr.change of the directory
+	Nodes         []*Replica             `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`    // that DirEntry.first is at
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2319,6 +2379,13 @@ func (x *ReadDirReply) GetChange() uint64 {
 	return 0
 }
 
+func (x *ReadDirReply) GetNodes() []*Replica {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
 type DirEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          []byte                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2326,6 +2393,7 @@ type DirEntry struct {
 	Type          uint32                 `protobuf:"varint,3,opt,name=type,proto3" json:"type,omitempty"`     // S_IFMT bits of the mode
 	Cookie        uint64                 `protobuf:"varint,4,opt,name=cookie,proto3" json:"cookie,omitempty"` // 3 <= cookie < 2^63; never changes while the entry lives
 	Attr          *Attr                  `protobuf:"bytes,5,opt,name=attr,proto3" json:"attr,omitempty"`      // none if another session has the inode exclusive: ask for them
+	First         *FirstChunk            `protobuf:"bytes,6,opt,name=first,proto3" json:"first,omitempty"`    // none: there is none, it cannot be read at present, or it was not asked for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2395,6 +2463,82 @@ func (x *DirEntry) GetAttr() *Attr {
 	return nil
 }
 
+func (x *DirEntry) GetFirst() *FirstChunk {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+// FirstChunk is where the chunk of index 0 is: a ChunkLocation in few bytes.
+type FirstChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunk         uint64                 `protobuf:"varint,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Shared        bool                   `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
+	Chain         []uint32               `protobuf:"varint,4,rep,packed,name=chain,proto3" json:"chain,omitempty"` // places in ReadDirReply.nodes; head first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FirstChunk) Reset() {
+	*x = FirstChunk{}
+	mi := &file_master_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FirstChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FirstChunk) ProtoMessage() {}
+
+func (x *FirstChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FirstChunk.ProtoReflect.Descriptor instead.
+func (*FirstChunk) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *FirstChunk) GetChunk() uint64 {
+	if x != nil {
+		return x.Chunk
+	}
+	return 0
+}
+
+func (x *FirstChunk) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *FirstChunk) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *FirstChunk) GetChain() []uint32 {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
 type ReadLinkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -2405,7 +2549,7 @@ type ReadLinkRequest struct {
 
 func (x *ReadLinkRequest) Reset() {
 	*x = ReadLinkRequest{}
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2561,7 @@ func (x *ReadLinkRequest) String() string {
 func (*ReadLinkRequest) ProtoMessage() {}
 
 func (x *ReadLinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[27]
+	mi := &file_master_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2574,7 @@ func (x *ReadLinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLinkRequest.ProtoReflect.Descriptor instead.
 func (*ReadLinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{27}
+	return file_master_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReadLinkRequest) GetCaller() *Caller {
@@ -2457,7 +2601,7 @@ type ReadLinkReply struct {
 
 func (x *ReadLinkReply) Reset() {
 	*x = ReadLinkReply{}
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2613,7 @@ func (x *ReadLinkReply) String() string {
 func (*ReadLinkReply) ProtoMessage() {}
 
 func (x *ReadLinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[28]
+	mi := &file_master_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2626,7 @@ func (x *ReadLinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLinkReply.ProtoReflect.Descriptor instead.
 func (*ReadLinkReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{28}
+	return file_master_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReadLinkReply) GetTarget() []byte {
@@ -2516,7 +2660,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2672,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[29]
+	mi := &file_master_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2685,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{29}
+	return file_master_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateRequest) GetCaller() *Caller {
@@ -2621,7 +2765,7 @@ type CreateUnnamedRequest struct {
 
 func (x *CreateUnnamedRequest) Reset() {
 	*x = CreateUnnamedRequest{}
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +2777,7 @@ func (x *CreateUnnamedRequest) String() string {
 func (*CreateUnnamedRequest) ProtoMessage() {}
 
 func (x *CreateUnnamedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[30]
+	mi := &file_master_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +2790,7 @@ func (x *CreateUnnamedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUnnamedRequest.ProtoReflect.Descriptor instead.
 func (*CreateUnnamedRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{30}
+	return file_master_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateUnnamedRequest) GetCaller() *Caller {
@@ -2690,7 +2834,7 @@ type CreateReply struct {
 
 func (x *CreateReply) Reset() {
 	*x = CreateReply{}
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2846,7 @@ func (x *CreateReply) String() string {
 func (*CreateReply) ProtoMessage() {}
 
 func (x *CreateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[31]
+	mi := &file_master_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2859,7 @@ func (x *CreateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReply.ProtoReflect.Descriptor instead.
 func (*CreateReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{31}
+	return file_master_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateReply) GetAttr() *Attr {
@@ -2765,7 +2909,7 @@ type MkdirRequest struct {
 
 func (x *MkdirRequest) Reset() {
 	*x = MkdirRequest{}
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2777,7 +2921,7 @@ func (x *MkdirRequest) String() string {
 func (*MkdirRequest) ProtoMessage() {}
 
 func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[32]
+	mi := &file_master_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2790,7 +2934,7 @@ func (x *MkdirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MkdirRequest.ProtoReflect.Descriptor instead.
 func (*MkdirRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{32}
+	return file_master_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MkdirRequest) GetCaller() *Caller {
@@ -2834,7 +2978,7 @@ type MknodRequest struct {
 
 func (x *MknodRequest) Reset() {
 	*x = MknodRequest{}
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2846,7 +2990,7 @@ func (x *MknodRequest) String() string {
 func (*MknodRequest) ProtoMessage() {}
 
 func (x *MknodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[33]
+	mi := &file_master_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2859,7 +3003,7 @@ func (x *MknodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MknodRequest.ProtoReflect.Descriptor instead.
 func (*MknodRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{33}
+	return file_master_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MknodRequest) GetCaller() *Caller {
@@ -2909,7 +3053,7 @@ type SymlinkRequest struct {
 
 func (x *SymlinkRequest) Reset() {
 	*x = SymlinkRequest{}
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2921,7 +3065,7 @@ func (x *SymlinkRequest) String() string {
 func (*SymlinkRequest) ProtoMessage() {}
 
 func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[34]
+	mi := &file_master_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2934,7 +3078,7 @@ func (x *SymlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SymlinkRequest.ProtoReflect.Descriptor instead.
 func (*SymlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{34}
+	return file_master_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SymlinkRequest) GetCaller() *Caller {
@@ -2977,7 +3121,7 @@ type LinkRequest struct {
 
 func (x *LinkRequest) Reset() {
 	*x = LinkRequest{}
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3133,7 @@ func (x *LinkRequest) String() string {
 func (*LinkRequest) ProtoMessage() {}
 
 func (x *LinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[35]
+	mi := &file_master_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3146,7 @@ func (x *LinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRequest.ProtoReflect.Descriptor instead.
 func (*LinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{35}
+	return file_master_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LinkRequest) GetCaller() *Caller {
@@ -3044,7 +3188,7 @@ type UnlinkRequest struct {
 
 func (x *UnlinkRequest) Reset() {
 	*x = UnlinkRequest{}
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3056,7 +3200,7 @@ func (x *UnlinkRequest) String() string {
 func (*UnlinkRequest) ProtoMessage() {}
 
 func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[36]
+	mi := &file_master_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3069,7 +3213,7 @@ func (x *UnlinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkRequest.ProtoReflect.Descriptor instead.
 func (*UnlinkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{36}
+	return file_master_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UnlinkRequest) GetCaller() *Caller {
@@ -3104,7 +3248,7 @@ type UnlinkReply struct {
 
 func (x *UnlinkReply) Reset() {
 	*x = UnlinkReply{}
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3260,7 @@ func (x *UnlinkReply) String() string {
 func (*UnlinkReply) ProtoMessage() {}
 
 func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[37]
+	mi := &file_master_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3273,7 @@ func (x *UnlinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlinkReply.ProtoReflect.Descriptor instead.
 func (*UnlinkReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{37}
+	return file_master_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *UnlinkReply) GetInode() uint64 {
@@ -3168,7 +3312,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3324,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[38]
+	mi := &file_master_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3337,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{38}
+	return file_master_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RenameRequest) GetCaller() *Caller {
@@ -3257,7 +3401,7 @@ type RenameReply struct {
 
 func (x *RenameReply) Reset() {
 	*x = RenameReply{}
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3269,7 +3413,7 @@ func (x *RenameReply) String() string {
 func (*RenameReply) ProtoMessage() {}
 
 func (x *RenameReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[39]
+	mi := &file_master_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3282,7 +3426,7 @@ func (x *RenameReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameReply.ProtoReflect.Descriptor instead.
 func (*RenameReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{39}
+	return file_master_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RenameReply) GetInode() uint64 {
@@ -3324,7 +3468,7 @@ type GetXattrRequest struct {
 
 func (x *GetXattrRequest) Reset() {
 	*x = GetXattrRequest{}
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3336,7 +3480,7 @@ func (x *GetXattrRequest) String() string {
 func (*GetXattrRequest) ProtoMessage() {}
 
 func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[40]
+	mi := &file_master_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3349,7 +3493,7 @@ func (x *GetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrRequest.ProtoReflect.Descriptor instead.
 func (*GetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{40}
+	return file_master_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetXattrRequest) GetCaller() *Caller {
@@ -3382,7 +3526,7 @@ type GetXattrReply struct {
 
 func (x *GetXattrReply) Reset() {
 	*x = GetXattrReply{}
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3394,7 +3538,7 @@ func (x *GetXattrReply) String() string {
 func (*GetXattrReply) ProtoMessage() {}
 
 func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[41]
+	mi := &file_master_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3407,7 +3551,7 @@ func (x *GetXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetXattrReply.ProtoReflect.Descriptor instead.
 func (*GetXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{41}
+	return file_master_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetXattrReply) GetValue() []byte {
@@ -3426,7 +3570,7 @@ type ListXattrReply struct {
 
 func (x *ListXattrReply) Reset() {
 	*x = ListXattrReply{}
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3438,7 +3582,7 @@ func (x *ListXattrReply) String() string {
 func (*ListXattrReply) ProtoMessage() {}
 
 func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[42]
+	mi := &file_master_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3451,7 +3595,7 @@ func (x *ListXattrReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListXattrReply.ProtoReflect.Descriptor instead.
 func (*ListXattrReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{42}
+	return file_master_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListXattrReply) GetNames() [][]byte {
@@ -3475,7 +3619,7 @@ type SetXattrRequest struct {
 
 func (x *SetXattrRequest) Reset() {
 	*x = SetXattrRequest{}
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3487,7 +3631,7 @@ func (x *SetXattrRequest) String() string {
 func (*SetXattrRequest) ProtoMessage() {}
 
 func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[43]
+	mi := &file_master_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3500,7 +3644,7 @@ func (x *SetXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetXattrRequest.ProtoReflect.Descriptor instead.
 func (*SetXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{43}
+	return file_master_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SetXattrRequest) GetCaller() *Caller {
@@ -3556,7 +3700,7 @@ type RemoveXattrRequest struct {
 
 func (x *RemoveXattrRequest) Reset() {
 	*x = RemoveXattrRequest{}
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3568,7 +3712,7 @@ func (x *RemoveXattrRequest) String() string {
 func (*RemoveXattrRequest) ProtoMessage() {}
 
 func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[44]
+	mi := &file_master_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3581,7 +3725,7 @@ func (x *RemoveXattrRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveXattrRequest.ProtoReflect.Descriptor instead.
 func (*RemoveXattrRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{44}
+	return file_master_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RemoveXattrRequest) GetCaller() *Caller {
@@ -3614,7 +3758,7 @@ type StatFSRequest struct {
 
 func (x *StatFSRequest) Reset() {
 	*x = StatFSRequest{}
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3626,7 +3770,7 @@ func (x *StatFSRequest) String() string {
 func (*StatFSRequest) ProtoMessage() {}
 
 func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[45]
+	mi := &file_master_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3639,7 +3783,7 @@ func (x *StatFSRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSRequest.ProtoReflect.Descriptor instead.
 func (*StatFSRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{45}
+	return file_master_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StatFSRequest) GetCaller() *Caller {
@@ -3662,7 +3806,7 @@ type StatFSReply struct {
 
 func (x *StatFSReply) Reset() {
 	*x = StatFSReply{}
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +3818,7 @@ func (x *StatFSReply) String() string {
 func (*StatFSReply) ProtoMessage() {}
 
 func (x *StatFSReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[46]
+	mi := &file_master_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +3831,7 @@ func (x *StatFSReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFSReply.ProtoReflect.Descriptor instead.
 func (*StatFSReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{46}
+	return file_master_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *StatFSReply) GetTotalBytes() uint64 {
@@ -3730,7 +3874,7 @@ type OpenRequest struct {
 
 func (x *OpenRequest) Reset() {
 	*x = OpenRequest{}
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3742,7 +3886,7 @@ func (x *OpenRequest) String() string {
 func (*OpenRequest) ProtoMessage() {}
 
 func (x *OpenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[47]
+	mi := &file_master_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3755,7 +3899,7 @@ func (x *OpenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenRequest.ProtoReflect.Descriptor instead.
 func (*OpenRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{47}
+	return file_master_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *OpenRequest) GetCaller() *Caller {
@@ -3797,7 +3941,7 @@ type OpenReply struct {
 
 func (x *OpenReply) Reset() {
 	*x = OpenReply{}
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3809,7 +3953,7 @@ func (x *OpenReply) String() string {
 func (*OpenReply) ProtoMessage() {}
 
 func (x *OpenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[48]
+	mi := &file_master_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3822,7 +3966,7 @@ func (x *OpenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenReply.ProtoReflect.Descriptor instead.
 func (*OpenReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{48}
+	return file_master_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *OpenReply) GetAttr() *Attr {
@@ -3857,7 +4001,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3869,7 +4013,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[49]
+	mi := &file_master_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3882,7 +4026,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{49}
+	return file_master_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReleaseRequest) GetCaller() *Caller {
@@ -3920,7 +4064,7 @@ type Access struct {
 
 func (x *Access) Reset() {
 	*x = Access{}
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +4076,7 @@ func (x *Access) String() string {
 func (*Access) ProtoMessage() {}
 
 func (x *Access) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[50]
+	mi := &file_master_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +4089,7 @@ func (x *Access) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Access.ProtoReflect.Descriptor instead.
 func (*Access) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{50}
+	return file_master_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Access) GetInode() uint64 {
@@ -3984,7 +4128,7 @@ type ReleaseReply struct {
 
 func (x *ReleaseReply) Reset() {
 	*x = ReleaseReply{}
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3996,7 +4140,7 @@ func (x *ReleaseReply) String() string {
 func (*ReleaseReply) ProtoMessage() {}
 
 func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[51]
+	mi := &file_master_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4009,7 +4153,7 @@ func (x *ReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseReply.ProtoReflect.Descriptor instead.
 func (*ReleaseReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{51}
+	return file_master_proto_rawDescGZIP(), []int{52}
 }
 
 // Lock is a lock on a range of bytes. Locks of flock(2) and of fcntl(2) do not see
@@ -4029,7 +4173,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4041,7 +4185,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[52]
+	mi := &file_master_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4054,7 +4198,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{52}
+	return file_master_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Lock) GetInode() uint64 {
@@ -4122,7 +4266,7 @@ type SetLockRequest struct {
 
 func (x *SetLockRequest) Reset() {
 	*x = SetLockRequest{}
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4134,7 +4278,7 @@ func (x *SetLockRequest) String() string {
 func (*SetLockRequest) ProtoMessage() {}
 
 func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[53]
+	mi := &file_master_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4147,7 +4291,7 @@ func (x *SetLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockRequest.ProtoReflect.Descriptor instead.
 func (*SetLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{53}
+	return file_master_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SetLockRequest) GetCaller() *Caller {
@@ -4188,7 +4332,7 @@ type SetLockReply struct {
 
 func (x *SetLockReply) Reset() {
 	*x = SetLockReply{}
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4200,7 +4344,7 @@ func (x *SetLockReply) String() string {
 func (*SetLockReply) ProtoMessage() {}
 
 func (x *SetLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[54]
+	mi := &file_master_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4213,7 +4357,7 @@ func (x *SetLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLockReply.ProtoReflect.Descriptor instead.
 func (*SetLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{54}
+	return file_master_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SetLockReply) GetQueued() bool {
@@ -4240,7 +4384,7 @@ type TestLockRequest struct {
 
 func (x *TestLockRequest) Reset() {
 	*x = TestLockRequest{}
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4252,7 +4396,7 @@ func (x *TestLockRequest) String() string {
 func (*TestLockRequest) ProtoMessage() {}
 
 func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[55]
+	mi := &file_master_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4265,7 +4409,7 @@ func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockRequest.ProtoReflect.Descriptor instead.
 func (*TestLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{55}
+	return file_master_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TestLockRequest) GetCaller() *Caller {
@@ -4293,7 +4437,7 @@ type TestLockReply struct {
 
 func (x *TestLockReply) Reset() {
 	*x = TestLockReply{}
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4305,7 +4449,7 @@ func (x *TestLockReply) String() string {
 func (*TestLockReply) ProtoMessage() {}
 
 func (x *TestLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4318,7 +4462,7 @@ func (x *TestLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockReply.ProtoReflect.Descriptor instead.
 func (*TestLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{56}
+	return file_master_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *TestLockReply) GetConflict() bool {
@@ -4355,7 +4499,7 @@ type GetChunkLocationRequest struct {
 
 func (x *GetChunkLocationRequest) Reset() {
 	*x = GetChunkLocationRequest{}
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4367,7 +4511,7 @@ func (x *GetChunkLocationRequest) String() string {
 func (*GetChunkLocationRequest) ProtoMessage() {}
 
 func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4380,7 +4524,7 @@ func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunkLocationRequest.ProtoReflect.Descriptor instead.
 func (*GetChunkLocationRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{57}
+	return file_master_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *GetChunkLocationRequest) GetCaller() *Caller {
@@ -4429,7 +4573,7 @@ type ChunkLocations struct {
 
 func (x *ChunkLocations) Reset() {
 	*x = ChunkLocations{}
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4441,7 +4585,7 @@ func (x *ChunkLocations) String() string {
 func (*ChunkLocations) ProtoMessage() {}
 
 func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4454,7 +4598,7 @@ func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkLocations.ProtoReflect.Descriptor instead.
 func (*ChunkLocations) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{58}
+	return file_master_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ChunkLocations) GetChunks() []*ChunkLocation {
@@ -4486,7 +4630,7 @@ type AssignChunkRequest struct {
 
 func (x *AssignChunkRequest) Reset() {
 	*x = AssignChunkRequest{}
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4498,7 +4642,7 @@ func (x *AssignChunkRequest) String() string {
 func (*AssignChunkRequest) ProtoMessage() {}
 
 func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4511,7 +4655,7 @@ func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignChunkRequest.ProtoReflect.Descriptor instead.
 func (*AssignChunkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{59}
+	return file_master_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AssignChunkRequest) GetCaller() *Caller {
@@ -4557,7 +4701,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_master_proto_msgTypes[60]
+	mi := &file_master_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4569,7 +4713,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[60]
+	mi := &file_master_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4582,7 +4726,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{60}
+	return file_master_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CommitRequest) GetCaller() *Caller {
@@ -4639,7 +4783,7 @@ type FallocateRequest struct {
 
 func (x *FallocateRequest) Reset() {
 	*x = FallocateRequest{}
-	mi := &file_master_proto_msgTypes[61]
+	mi := &file_master_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4651,7 +4795,7 @@ func (x *FallocateRequest) String() string {
 func (*FallocateRequest) ProtoMessage() {}
 
 func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[61]
+	mi := &file_master_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4664,7 +4808,7 @@ func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FallocateRequest.ProtoReflect.Descriptor instead.
 func (*FallocateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{61}
+	return file_master_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FallocateRequest) GetCaller() *Caller {
@@ -4727,7 +4871,7 @@ type ReportChainFailureRequest struct {
 
 func (x *ReportChainFailureRequest) Reset() {
 	*x = ReportChainFailureRequest{}
-	mi := &file_master_proto_msgTypes[62]
+	mi := &file_master_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4739,7 +4883,7 @@ func (x *ReportChainFailureRequest) String() string {
 func (*ReportChainFailureRequest) ProtoMessage() {}
 
 func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[62]
+	mi := &file_master_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4752,7 +4896,7 @@ func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportChainFailureRequest.ProtoReflect.Descriptor instead.
 func (*ReportChainFailureRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{62}
+	return file_master_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ReportChainFailureRequest) GetCaller() *Caller {
@@ -4824,7 +4968,7 @@ type ReportCorruptRequest struct {
 
 func (x *ReportCorruptRequest) Reset() {
 	*x = ReportCorruptRequest{}
-	mi := &file_master_proto_msgTypes[63]
+	mi := &file_master_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4836,7 +4980,7 @@ func (x *ReportCorruptRequest) String() string {
 func (*ReportCorruptRequest) ProtoMessage() {}
 
 func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[63]
+	mi := &file_master_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4849,7 +4993,7 @@ func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptRequest.ProtoReflect.Descriptor instead.
 func (*ReportCorruptRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{63}
+	return file_master_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ReportCorruptRequest) GetCaller() *Caller {
@@ -4895,7 +5039,7 @@ type ReportCorruptReply struct {
 
 func (x *ReportCorruptReply) Reset() {
 	*x = ReportCorruptReply{}
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4907,7 +5051,7 @@ func (x *ReportCorruptReply) String() string {
 func (*ReportCorruptReply) ProtoMessage() {}
 
 func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4920,7 +5064,7 @@ func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptReply.ProtoReflect.Descriptor instead.
 func (*ReportCorruptReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{64}
+	return file_master_proto_rawDescGZIP(), []int{65}
 }
 
 type StatusRequest struct {
@@ -4931,7 +5075,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4943,7 +5087,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4956,7 +5100,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{65}
+	return file_master_proto_rawDescGZIP(), []int{66}
 }
 
 type StatusReply struct {
@@ -4993,7 +5137,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5005,7 +5149,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5018,7 +5162,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{66}
+	return file_master_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -5221,7 +5365,7 @@ type RepairStatus struct {
 
 func (x *RepairStatus) Reset() {
 	*x = RepairStatus{}
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5233,7 +5377,7 @@ func (x *RepairStatus) String() string {
 func (*RepairStatus) ProtoMessage() {}
 
 func (x *RepairStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5246,7 +5390,7 @@ func (x *RepairStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairStatus.ProtoReflect.Descriptor instead.
 func (*RepairStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{67}
+	return file_master_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RepairStatus) GetWaiting() uint64 {
@@ -5332,7 +5476,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5344,7 +5488,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5357,7 +5501,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{68}
+	return file_master_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *NodeStatus) GetNode() uint32 {
@@ -5453,7 +5597,7 @@ type FsckRequest struct {
 
 func (x *FsckRequest) Reset() {
 	*x = FsckRequest{}
-	mi := &file_master_proto_msgTypes[69]
+	mi := &file_master_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5465,7 +5609,7 @@ func (x *FsckRequest) String() string {
 func (*FsckRequest) ProtoMessage() {}
 
 func (x *FsckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[69]
+	mi := &file_master_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5478,7 +5622,7 @@ func (x *FsckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsckRequest.ProtoReflect.Descriptor instead.
 func (*FsckRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{69}
+	return file_master_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *FsckRequest) GetRepair() bool {
@@ -5505,7 +5649,7 @@ type FsckFinding struct {
 
 func (x *FsckFinding) Reset() {
 	*x = FsckFinding{}
-	mi := &file_master_proto_msgTypes[70]
+	mi := &file_master_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5517,7 +5661,7 @@ func (x *FsckFinding) String() string {
 func (*FsckFinding) ProtoMessage() {}
 
 func (x *FsckFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[70]
+	mi := &file_master_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5530,7 +5674,7 @@ func (x *FsckFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsckFinding.ProtoReflect.Descriptor instead.
 func (*FsckFinding) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{70}
+	return file_master_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *FsckFinding) GetPath() string {
@@ -5605,7 +5749,7 @@ type FsckSummary struct {
 
 func (x *FsckSummary) Reset() {
 	*x = FsckSummary{}
-	mi := &file_master_proto_msgTypes[71]
+	mi := &file_master_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5617,7 +5761,7 @@ func (x *FsckSummary) String() string {
 func (*FsckSummary) ProtoMessage() {}
 
 func (x *FsckSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[71]
+	mi := &file_master_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5630,7 +5774,7 @@ func (x *FsckSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsckSummary.ProtoReflect.Descriptor instead.
 func (*FsckSummary) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{71}
+	return file_master_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *FsckSummary) GetFiles() uint64 {
@@ -5702,7 +5846,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_master_proto_msgTypes[72]
+	mi := &file_master_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5714,7 +5858,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[72]
+	mi := &file_master_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5727,7 +5871,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{72}
+	return file_master_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *OperateRequest) GetMove() Move {
@@ -5767,7 +5911,7 @@ type OperateReply struct {
 
 func (x *OperateReply) Reset() {
 	*x = OperateReply{}
-	mi := &file_master_proto_msgTypes[73]
+	mi := &file_master_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5779,7 +5923,7 @@ func (x *OperateReply) String() string {
 func (*OperateReply) ProtoMessage() {}
 
 func (x *OperateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[73]
+	mi := &file_master_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5792,7 +5936,7 @@ func (x *OperateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateReply.ProtoReflect.Descriptor instead.
 func (*OperateReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{73}
+	return file_master_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *OperateReply) GetChunks() uint64 {
@@ -5816,7 +5960,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[74]
+	mi := &file_master_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5828,7 +5972,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[74]
+	mi := &file_master_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5841,7 +5985,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{74}
+	return file_master_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -5898,7 +6042,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[75]
+	mi := &file_master_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5910,7 +6054,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[75]
+	mi := &file_master_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5923,7 +6067,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{75}
+	return file_master_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -5971,7 +6115,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[76]
+	mi := &file_master_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5983,7 +6127,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[76]
+	mi := &file_master_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5996,7 +6140,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{76}
+	return file_master_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -6084,7 +6228,7 @@ type CopyRangeRequest struct {
 
 func (x *CopyRangeRequest) Reset() {
 	*x = CopyRangeRequest{}
-	mi := &file_master_proto_msgTypes[77]
+	mi := &file_master_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6096,7 +6240,7 @@ func (x *CopyRangeRequest) String() string {
 func (*CopyRangeRequest) ProtoMessage() {}
 
 func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[77]
+	mi := &file_master_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6109,7 +6253,7 @@ func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeRequest.ProtoReflect.Descriptor instead.
 func (*CopyRangeRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{77}
+	return file_master_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *CopyRangeRequest) GetCaller() *Caller {
@@ -6179,7 +6323,7 @@ type CopyRangeReply struct {
 
 func (x *CopyRangeReply) Reset() {
 	*x = CopyRangeReply{}
-	mi := &file_master_proto_msgTypes[78]
+	mi := &file_master_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6191,7 +6335,7 @@ func (x *CopyRangeReply) String() string {
 func (*CopyRangeReply) ProtoMessage() {}
 
 func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[78]
+	mi := &file_master_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6204,7 +6348,7 @@ func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeReply.ProtoReflect.Descriptor instead.
 func (*CopyRangeReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{78}
+	return file_master_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *CopyRangeReply) GetFrom() *Attr {
@@ -6238,7 +6382,7 @@ const file_master_proto_rawDesc = "" +
 	"\n" +
 	"keep_alive\x18\x02 \x01(\v2\x13.distrifs.KeepAliveH\x00R\tkeepAlive\x120\n" +
 	"\breturned\x18\x03 \x01(\v2\x12.distrifs.ReturnedH\x00R\breturnedB\t\n" +
-	"\arequest\"\xf0\x01\n" +
+	"\arequest\"\x91\x02\n" +
 	"\x05Hello\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\tR\x06client\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -6247,7 +6391,9 @@ const file_master_proto_rawDesc = "" +
 	"\acluster\x18\x05 \x01(\tR\acluster\x12$\n" +
 	"\x05locks\x18\x06 \x03(\v2\x0e.distrifs.LockR\x05locks\x12\x1c\n" +
 	"\texclusive\x18\a \x03(\x04R\texclusive\x12\x16\n" +
-	"\x06leases\x18\b \x01(\bR\x06leases\"7\n" +
+	"\x06leases\x18\b \x01(\bR\x06leases\x12\x1f\n" +
+	"\vopened_here\x18\t \x03(\x04R\n" +
+	"openedHere\"7\n" +
 	"\tOpenCount\x12\x14\n" +
 	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\"%\n" +
@@ -6281,15 +6427,20 @@ const file_master_proto_rawDesc = "" +
 	"\x06Grants\x12\x18\n" +
 	"\arecalls\x18\x01 \x01(\x04R\arecalls\x12\x16\n" +
 	"\x06shared\x18\x02 \x03(\x04R\x06shared\x12\x1c\n" +
-	"\texclusive\x18\x03 \x03(\x04R\texclusive\"a\n" +
+	"\texclusive\x18\x03 \x03(\x04R\texclusive\"{\n" +
 	"\x06Recall\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06inodes\x18\x02 \x03(\x04R\x06inodes\x12'\n" +
-	"\x04keep\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04keep\"c\n" +
+	"\x04keep\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04keep\x12\x18\n" +
+	"\aunnamed\x18\x04 \x01(\bR\aunnamed\"\xa5\x01\n" +
 	"\bReturned\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
 	"\x06inodes\x18\x02 \x03(\x04R\x06inodes\x12'\n" +
-	"\x04keep\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04keep\"\x92\x01\n" +
+	"\x04keep\x18\x03 \x01(\x0e2\x13.distrifs.LeaseModeR\x04keep\x12\x1f\n" +
+	"\vopened_here\x18\x04 \x03(\x04R\n" +
+	"openedHere\x12\x1f\n" +
+	"\vclosed_here\x18\x05 \x03(\x04R\n" +
+	"closedHere\"\x92\x01\n" +
 	"\x0eAcquireRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12'\n" +
@@ -6359,19 +6510,21 @@ const file_master_proto_rawDesc = "" +
 	"\adurable\x18\x02 \x01(\x04R\adurable\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\x04R\x06failed\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\rR\x04kind\x12\x16\n" +
-	"\x06detail\x18\x05 \x01(\tR\x06detail\"}\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\"\x93\x01\n" +
 	"\rLookupRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x04R\x06parent\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\fR\x04name\x12\x16\n" +
-	"\x06absent\x18\x04 \x01(\bR\x06absent\"P\n" +
+	"\x06absent\x18\x04 \x01(\bR\x06absent\x12\x14\n" +
+	"\x05first\x18\x05 \x01(\bR\x05first\"P\n" +
 	"\x0eGetAttrRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
-	"\x05inode\x18\x02 \x01(\x04R\x05inode\"~\n" +
+	"\x05inode\x18\x02 \x01(\x04R\x05inode\"\xad\x01\n" +
 	"\tAttrReply\x12\"\n" +
 	"\x04attr\x18\x01 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12(\n" +
 	"\x06grants\x18\x02 \x01(\v2\x10.distrifs.GrantsR\x06grants\x12#\n" +
-	"\rparent_change\x18\x03 \x01(\x04R\fparentChange\"\xf5\x02\n" +
+	"\rparent_change\x18\x03 \x01(\x04R\fparentChange\x12-\n" +
+	"\x05first\x18\x04 \x01(\v2\x17.distrifs.ChunkLocationR\x05first\"\xf5\x02\n" +
 	"\x0eSetAttrRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x17\n" +
@@ -6393,7 +6546,7 @@ const file_master_proto_rawDesc = "" +
 	"TimeChange\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\bR\x03now\x12\x10\n" +
 	"\x03sec\x18\x02 \x01(\x03R\x03sec\x12\x12\n" +
-	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\xbc\x01\n" +
+	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\xd2\x01\n" +
 	"\x0eReadDirRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x16\n" +
@@ -6401,19 +6554,28 @@ const file_master_proto_rawDesc = "" +
 	"\vmax_entries\x18\x04 \x01(\rR\n" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x05 \x01(\rR\bmaxBytes\x12\x14\n" +
-	"\x05attrs\x18\x06 \x01(\bR\x05attrs\"\xa8\x01\n" +
+	"\x05attrs\x18\x06 \x01(\bR\x05attrs\x12\x14\n" +
+	"\x05first\x18\a \x01(\bR\x05first\"\xd1\x01\n" +
 	"\fReadDirReply\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.distrifs.DirEntryR\aentries\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\bR\x03end\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\x04R\x06parent\x12(\n" +
 	"\x06grants\x18\x04 \x01(\v2\x10.distrifs.GrantsR\x06grants\x12\x16\n" +
-	"\x06change\x18\x05 \x01(\x04R\x06change\"\x84\x01\n" +
+	"\x06change\x18\x05 \x01(\x04R\x06change\x12'\n" +
+	"\x05nodes\x18\x06 \x03(\v2\x11.distrifs.ReplicaR\x05nodes\"\xb0\x01\n" +
 	"\bDirEntry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\rR\x04type\x12\x16\n" +
 	"\x06cookie\x18\x04 \x01(\x04R\x06cookie\x12\"\n" +
-	"\x04attr\x18\x05 \x01(\v2\x0e.distrifs.AttrR\x04attr\"Q\n" +
+	"\x04attr\x18\x05 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12*\n" +
+	"\x05first\x18\x06 \x01(\v2\x14.distrifs.FirstChunkR\x05first\"j\n" +
+	"\n" +
+	"FirstChunk\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\x04R\x05chunk\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
+	"\x06shared\x18\x03 \x01(\bR\x06shared\x12\x14\n" +
+	"\x05chain\x18\x04 \x03(\rR\x05chain\"Q\n" +
 	"\x0fReadLinkRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\"Q\n" +
@@ -6805,7 +6967,7 @@ func file_master_proto_rawDescGZIP() []byte {
 }
 
 var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_master_proto_goTypes = []any{
 	(LeaseMode)(0),                    // 0: distrifs.LeaseMode
 	(LockMode)(0),                     // 1: distrifs.LockMode
@@ -6839,68 +7001,70 @@ var file_master_proto_goTypes = []any{
 	(*ReadDirRequest)(nil),            // 29: distrifs.ReadDirRequest
 	(*ReadDirReply)(nil),              // 30: distrifs.ReadDirReply
 	(*DirEntry)(nil),                  // 31: distrifs.DirEntry
-	(*ReadLinkRequest)(nil),           // 32: distrifs.ReadLinkRequest
-	(*ReadLinkReply)(nil),             // 33: distrifs.ReadLinkReply
-	(*CreateRequest)(nil),             // 34: distrifs.CreateRequest
-	(*CreateUnnamedRequest)(nil),      // 35: distrifs.CreateUnnamedRequest
-	(*CreateReply)(nil),               // 36: distrifs.CreateReply
-	(*MkdirRequest)(nil),              // 37: distrifs.MkdirRequest
-	(*MknodRequest)(nil),              // 38: distrifs.MknodRequest
-	(*SymlinkRequest)(nil),            // 39: distrifs.SymlinkRequest
-	(*LinkRequest)(nil),               // 40: distrifs.LinkRequest
-	(*UnlinkRequest)(nil),             // 41: distrifs.UnlinkRequest
-	(*UnlinkReply)(nil),               // 42: distrifs.UnlinkReply
-	(*RenameRequest)(nil),             // 43: distrifs.RenameRequest
-	(*RenameReply)(nil),               // 44: distrifs.RenameReply
-	(*GetXattrRequest)(nil),           // 45: distrifs.GetXattrRequest
-	(*GetXattrReply)(nil),             // 46: distrifs.GetXattrReply
-	(*ListXattrReply)(nil),            // 47: distrifs.ListXattrReply
-	(*SetXattrRequest)(nil),           // 48: distrifs.SetXattrRequest
-	(*RemoveXattrRequest)(nil),        // 49: distrifs.RemoveXattrRequest
-	(*StatFSRequest)(nil),             // 50: distrifs.StatFSRequest
-	(*StatFSReply)(nil),               // 51: distrifs.StatFSReply
-	(*OpenRequest)(nil),               // 52: distrifs.OpenRequest
-	(*OpenReply)(nil),                 // 53: distrifs.OpenReply
-	(*ReleaseRequest)(nil),            // 54: distrifs.ReleaseRequest
-	(*Access)(nil),                    // 55: distrifs.Access
-	(*ReleaseReply)(nil),              // 56: distrifs.ReleaseReply
-	(*Lock)(nil),                      // 57: distrifs.Lock
-	(*SetLockRequest)(nil),            // 58: distrifs.SetLockRequest
-	(*SetLockReply)(nil),              // 59: distrifs.SetLockReply
-	(*TestLockRequest)(nil),           // 60: distrifs.TestLockRequest
-	(*TestLockReply)(nil),             // 61: distrifs.TestLockReply
-	(*GetChunkLocationRequest)(nil),   // 62: distrifs.GetChunkLocationRequest
-	(*ChunkLocations)(nil),            // 63: distrifs.ChunkLocations
-	(*AssignChunkRequest)(nil),        // 64: distrifs.AssignChunkRequest
-	(*CommitRequest)(nil),             // 65: distrifs.CommitRequest
-	(*FallocateRequest)(nil),          // 66: distrifs.FallocateRequest
-	(*ReportChainFailureRequest)(nil), // 67: distrifs.ReportChainFailureRequest
-	(*ReportCorruptRequest)(nil),      // 68: distrifs.ReportCorruptRequest
-	(*ReportCorruptReply)(nil),        // 69: distrifs.ReportCorruptReply
-	(*StatusRequest)(nil),             // 70: distrifs.StatusRequest
-	(*StatusReply)(nil),               // 71: distrifs.StatusReply
-	(*RepairStatus)(nil),              // 72: distrifs.RepairStatus
-	(*NodeStatus)(nil),                // 73: distrifs.NodeStatus
-	(*FsckRequest)(nil),               // 74: distrifs.FsckRequest
-	(*FsckFinding)(nil),               // 75: distrifs.FsckFinding
-	(*FsckSummary)(nil),               // 76: distrifs.FsckSummary
-	(*OperateRequest)(nil),            // 77: distrifs.OperateRequest
-	(*OperateReply)(nil),              // 78: distrifs.OperateReply
-	(*ChunkStatus)(nil),               // 79: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 80: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 81: distrifs.DiskStatus
-	(*CopyRangeRequest)(nil),          // 82: distrifs.CopyRangeRequest
-	(*CopyRangeReply)(nil),            // 83: distrifs.CopyRangeReply
-	(*Caller)(nil),                    // 84: distrifs.Caller
-	(*Attr)(nil),                      // 85: distrifs.Attr
-	(*ChunkLocation)(nil),             // 86: distrifs.ChunkLocation
+	(*FirstChunk)(nil),                // 32: distrifs.FirstChunk
+	(*ReadLinkRequest)(nil),           // 33: distrifs.ReadLinkRequest
+	(*ReadLinkReply)(nil),             // 34: distrifs.ReadLinkReply
+	(*CreateRequest)(nil),             // 35: distrifs.CreateRequest
+	(*CreateUnnamedRequest)(nil),      // 36: distrifs.CreateUnnamedRequest
+	(*CreateReply)(nil),               // 37: distrifs.CreateReply
+	(*MkdirRequest)(nil),              // 38: distrifs.MkdirRequest
+	(*MknodRequest)(nil),              // 39: distrifs.MknodRequest
+	(*SymlinkRequest)(nil),            // 40: distrifs.SymlinkRequest
+	(*LinkRequest)(nil),               // 41: distrifs.LinkRequest
+	(*UnlinkRequest)(nil),             // 42: distrifs.UnlinkRequest
+	(*UnlinkReply)(nil),               // 43: distrifs.UnlinkReply
+	(*RenameRequest)(nil),             // 44: distrifs.RenameRequest
+	(*RenameReply)(nil),               // 45: distrifs.RenameReply
+	(*GetXattrRequest)(nil),           // 46: distrifs.GetXattrRequest
+	(*GetXattrReply)(nil),             // 47: distrifs.GetXattrReply
+	(*ListXattrReply)(nil),            // 48: distrifs.ListXattrReply
+	(*SetXattrRequest)(nil),           // 49: distrifs.SetXattrRequest
+	(*RemoveXattrRequest)(nil),        // 50: distrifs.RemoveXattrRequest
+	(*StatFSRequest)(nil),             // 51: distrifs.StatFSRequest
+	(*StatFSReply)(nil),               // 52: distrifs.StatFSReply
+	(*OpenRequest)(nil),               // 53: distrifs.OpenRequest
+	(*OpenReply)(nil),                 // 54: distrifs.OpenReply
+	(*ReleaseRequest)(nil),            // 55: distrifs.ReleaseRequest
+	(*Access)(nil),                    // 56: distrifs.Access
+	(*ReleaseReply)(nil),              // 57: distrifs.ReleaseReply
+	(*Lock)(nil),                      // 58: distrifs.Lock
+	(*SetLockRequest)(nil),            // 59: distrifs.SetLockRequest
+	(*SetLockReply)(nil),              // 60: distrifs.SetLockReply
+	(*TestLockRequest)(nil),           // 61: distrifs.TestLockRequest
+	(*TestLockReply)(nil),             // 62: distrifs.TestLockReply
+	(*GetChunkLocationRequest)(nil),   // 63: distrifs.GetChunkLocationRequest
+	(*ChunkLocations)(nil),            // 64: distrifs.ChunkLocations
+	(*AssignChunkRequest)(nil),        // 65: distrifs.AssignChunkRequest
+	(*CommitRequest)(nil),             // 66: distrifs.CommitRequest
+	(*FallocateRequest)(nil),          // 67: distrifs.FallocateRequest
+	(*ReportChainFailureRequest)(nil), // 68: distrifs.ReportChainFailureRequest
+	(*ReportCorruptRequest)(nil),      // 69: distrifs.ReportCorruptRequest
+	(*ReportCorruptReply)(nil),        // 70: distrifs.ReportCorruptReply
+	(*StatusRequest)(nil),             // 71: distrifs.StatusRequest
+	(*StatusReply)(nil),               // 72: distrifs.StatusReply
+	(*RepairStatus)(nil),              // 73: distrifs.RepairStatus
+	(*NodeStatus)(nil),                // 74: distrifs.NodeStatus
+	(*FsckRequest)(nil),               // 75: distrifs.FsckRequest
+	(*FsckFinding)(nil),               // 76: distrifs.FsckFinding
+	(*FsckSummary)(nil),               // 77: distrifs.FsckSummary
+	(*OperateRequest)(nil),            // 78: distrifs.OperateRequest
+	(*OperateReply)(nil),              // 79: distrifs.OperateReply
+	(*ChunkStatus)(nil),               // 80: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 81: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 82: distrifs.DiskStatus
+	(*CopyRangeRequest)(nil),          // 83: distrifs.CopyRangeRequest
+	(*CopyRangeReply)(nil),            // 84: distrifs.CopyRangeReply
+	(*Caller)(nil),                    // 85: distrifs.Caller
+	(*Attr)(nil),                      // 86: distrifs.Attr
+	(*ChunkLocation)(nil),             // 87: distrifs.ChunkLocation
+	(*Replica)(nil),                   // 88: distrifs.Replica
 }
 var file_master_proto_depIdxs = []int32{
 	6,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
 	8,   // 1: distrifs.SessionRequest.keep_alive:type_name -> distrifs.KeepAlive
 	16,  // 2: distrifs.SessionRequest.returned:type_name -> distrifs.Returned
 	7,   // 3: distrifs.Hello.open:type_name -> distrifs.OpenCount
-	57,  // 4: distrifs.Hello.locks:type_name -> distrifs.Lock
+	58,  // 4: distrifs.Hello.locks:type_name -> distrifs.Lock
 	10,  // 5: distrifs.SessionEvent.welcome:type_name -> distrifs.Welcome
 	11,  // 6: distrifs.SessionEvent.alive:type_name -> distrifs.Alive
 	12,  // 7: distrifs.SessionEvent.expired:type_name -> distrifs.Expired
@@ -6908,159 +7072,162 @@ var file_master_proto_depIdxs = []int32{
 	15,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
 	0,   // 10: distrifs.Recall.keep:type_name -> distrifs.LeaseMode
 	0,   // 11: distrifs.Returned.keep:type_name -> distrifs.LeaseMode
-	84,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
+	85,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
 	0,   // 13: distrifs.AcquireRequest.mode:type_name -> distrifs.LeaseMode
-	85,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
+	86,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
 	14,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
-	84,  // 16: distrifs.ReserveRequest.caller:type_name -> distrifs.Caller
-	86,  // 17: distrifs.ReserveReply.chunks:type_name -> distrifs.ChunkLocation
+	85,  // 16: distrifs.ReserveRequest.caller:type_name -> distrifs.Caller
+	87,  // 17: distrifs.ReserveReply.chunks:type_name -> distrifs.ChunkLocation
 	14,  // 18: distrifs.ReserveReply.grants:type_name -> distrifs.Grants
 	22,  // 19: distrifs.ChangesBehind.changes:type_name -> distrifs.ChangeBehind
 	4,   // 20: distrifs.ChangeBehind.kind:type_name -> distrifs.ChangeBehind.Kind
 	28,  // 21: distrifs.ChangeBehind.atime:type_name -> distrifs.TimeChange
 	28,  // 22: distrifs.ChangeBehind.mtime:type_name -> distrifs.TimeChange
-	84,  // 23: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	84,  // 24: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	85,  // 25: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	85,  // 23: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	85,  // 24: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	86,  // 25: distrifs.AttrReply.attr:type_name -> distrifs.Attr
 	14,  // 26: distrifs.AttrReply.grants:type_name -> distrifs.Grants
-	84,  // 27: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
-	28,  // 28: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
-	28,  // 29: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	84,  // 30: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
-	31,  // 31: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
-	14,  // 32: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
-	85,  // 33: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	84,  // 34: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
-	14,  // 35: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
-	84,  // 36: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	84,  // 37: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	85,  // 38: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	86,  // 39: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
-	14,  // 40: distrifs.CreateReply.grants:type_name -> distrifs.Grants
-	84,  // 41: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	84,  // 42: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	84,  // 43: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	84,  // 44: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	84,  // 45: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	84,  // 46: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	84,  // 47: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	84,  // 48: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	84,  // 49: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	84,  // 50: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	84,  // 51: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	85,  // 52: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	86,  // 53: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
-	14,  // 54: distrifs.OpenReply.grants:type_name -> distrifs.Grants
-	84,  // 55: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
-	7,   // 56: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
-	55,  // 57: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
-	1,   // 58: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	84,  // 59: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
-	57,  // 60: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	85,  // 61: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	84,  // 62: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
-	57,  // 63: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
-	57,  // 64: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	84,  // 65: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	86,  // 66: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	14,  // 67: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
-	84,  // 68: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	84,  // 69: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	28,  // 70: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	84,  // 71: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	84,  // 72: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	84,  // 73: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	73,  // 74: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	79,  // 75: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	80,  // 76: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	72,  // 77: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
-	81,  // 78: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	2,   // 79: distrifs.FsckFinding.kind:type_name -> distrifs.FsckKind
-	76,  // 80: distrifs.FsckFinding.summary:type_name -> distrifs.FsckSummary
-	3,   // 81: distrifs.OperateRequest.move:type_name -> distrifs.Move
-	84,  // 82: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
-	85,  // 83: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
-	85,  // 84: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
-	14,  // 85: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
-	5,   // 86: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	24,  // 87: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	25,  // 88: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	27,  // 89: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	29,  // 90: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	32,  // 91: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	34,  // 92: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	35,  // 93: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	37,  // 94: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	38,  // 95: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	39,  // 96: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	40,  // 97: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	41,  // 98: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	41,  // 99: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	43,  // 100: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	45,  // 101: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	25,  // 102: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	48,  // 103: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	49,  // 104: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	50,  // 105: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	52,  // 106: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	54,  // 107: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	58,  // 108: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	60,  // 109: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	17,  // 110: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
-	19,  // 111: distrifs.Master.Reserve:input_type -> distrifs.ReserveRequest
-	21,  // 112: distrifs.Master.ChangeBehind:input_type -> distrifs.ChangesBehind
-	62,  // 113: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	64,  // 114: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	65,  // 115: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	66,  // 116: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	67,  // 117: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	68,  // 118: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	70,  // 119: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	77,  // 120: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
-	74,  // 121: distrifs.Master.Fsck:input_type -> distrifs.FsckRequest
-	82,  // 122: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
-	9,   // 123: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	26,  // 124: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	26,  // 125: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	26,  // 126: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	30,  // 127: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	33,  // 128: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	36,  // 129: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	36,  // 130: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	26,  // 131: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	26,  // 132: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	26,  // 133: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	26,  // 134: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	42,  // 135: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	42,  // 136: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	44,  // 137: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	46,  // 138: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	47,  // 139: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	26,  // 140: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	26,  // 141: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	51,  // 142: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	53,  // 143: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	56,  // 144: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	59,  // 145: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	61,  // 146: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	18,  // 147: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
-	20,  // 148: distrifs.Master.Reserve:output_type -> distrifs.ReserveReply
-	23,  // 149: distrifs.Master.ChangeBehind:output_type -> distrifs.DurableBehind
-	63,  // 150: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	63,  // 151: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	26,  // 152: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	26,  // 153: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	86,  // 154: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	69,  // 155: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	71,  // 156: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	78,  // 157: distrifs.Master.Operate:output_type -> distrifs.OperateReply
-	75,  // 158: distrifs.Master.Fsck:output_type -> distrifs.FsckFinding
-	83,  // 159: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
-	123, // [123:160] is the sub-list for method output_type
-	86,  // [86:123] is the sub-list for method input_type
-	86,  // [86:86] is the sub-list for extension type_name
-	86,  // [86:86] is the sub-list for extension extendee
-	0,   // [0:86] is the sub-list for field type_name
+	87,  // 27: distrifs.AttrReply.first:type_name -> distrifs.ChunkLocation
+	85,  // 28: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	28,  // 29: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
+	28,  // 30: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
+	85,  // 31: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	31,  // 32: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
+	14,  // 33: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
+	88,  // 34: distrifs.ReadDirReply.nodes:type_name -> distrifs.Replica
+	86,  // 35: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	32,  // 36: distrifs.DirEntry.first:type_name -> distrifs.FirstChunk
+	85,  // 37: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	14,  // 38: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
+	85,  // 39: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	85,  // 40: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	86,  // 41: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	87,  // 42: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	14,  // 43: distrifs.CreateReply.grants:type_name -> distrifs.Grants
+	85,  // 44: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	85,  // 45: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	85,  // 46: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	85,  // 47: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	85,  // 48: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	85,  // 49: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	85,  // 50: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	85,  // 51: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	85,  // 52: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	85,  // 53: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	85,  // 54: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	86,  // 55: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	87,  // 56: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	14,  // 57: distrifs.OpenReply.grants:type_name -> distrifs.Grants
+	85,  // 58: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	7,   // 59: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
+	56,  // 60: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
+	1,   // 61: distrifs.Lock.mode:type_name -> distrifs.LockMode
+	85,  // 62: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	58,  // 63: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
+	86,  // 64: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	85,  // 65: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	58,  // 66: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	58,  // 67: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	85,  // 68: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	87,  // 69: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	14,  // 70: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
+	85,  // 71: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	85,  // 72: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	28,  // 73: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	85,  // 74: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	85,  // 75: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	85,  // 76: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	74,  // 77: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	80,  // 78: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	81,  // 79: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	73,  // 80: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
+	82,  // 81: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	2,   // 82: distrifs.FsckFinding.kind:type_name -> distrifs.FsckKind
+	77,  // 83: distrifs.FsckFinding.summary:type_name -> distrifs.FsckSummary
+	3,   // 84: distrifs.OperateRequest.move:type_name -> distrifs.Move
+	85,  // 85: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
+	86,  // 86: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
+	86,  // 87: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
+	14,  // 88: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
+	5,   // 89: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	24,  // 90: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	25,  // 91: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	27,  // 92: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	29,  // 93: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	33,  // 94: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	35,  // 95: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	36,  // 96: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	38,  // 97: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	39,  // 98: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	40,  // 99: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	41,  // 100: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	42,  // 101: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	42,  // 102: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	44,  // 103: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	46,  // 104: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	25,  // 105: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	49,  // 106: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	50,  // 107: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	51,  // 108: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	53,  // 109: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	55,  // 110: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	59,  // 111: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	61,  // 112: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	17,  // 113: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
+	19,  // 114: distrifs.Master.Reserve:input_type -> distrifs.ReserveRequest
+	21,  // 115: distrifs.Master.ChangeBehind:input_type -> distrifs.ChangesBehind
+	63,  // 116: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	65,  // 117: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	66,  // 118: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	67,  // 119: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	68,  // 120: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	69,  // 121: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	71,  // 122: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	78,  // 123: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
+	75,  // 124: distrifs.Master.Fsck:input_type -> distrifs.FsckRequest
+	83,  // 125: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
+	9,   // 126: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	26,  // 127: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	26,  // 128: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	26,  // 129: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	30,  // 130: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	34,  // 131: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	37,  // 132: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	37,  // 133: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	26,  // 134: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	26,  // 135: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	26,  // 136: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	26,  // 137: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	43,  // 138: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	43,  // 139: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	45,  // 140: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	47,  // 141: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	48,  // 142: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	26,  // 143: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	26,  // 144: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	52,  // 145: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	54,  // 146: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	57,  // 147: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	60,  // 148: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	62,  // 149: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	18,  // 150: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
+	20,  // 151: distrifs.Master.Reserve:output_type -> distrifs.ReserveReply
+	23,  // 152: distrifs.Master.ChangeBehind:output_type -> distrifs.DurableBehind
+	64,  // 153: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	64,  // 154: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	26,  // 155: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	26,  // 156: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	87,  // 157: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	70,  // 158: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	72,  // 159: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	79,  // 160: distrifs.Master.Operate:output_type -> distrifs.OperateReply
+	76,  // 161: distrifs.Master.Fsck:output_type -> distrifs.FsckFinding
+	84,  // 162: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
+	126, // [126:163] is the sub-list for method output_type
+	89,  // [89:126] is the sub-list for method input_type
+	89,  // [89:89] is the sub-list for extension type_name
+	89,  // [89:89] is the sub-list for extension extendee
+	0,   // [0:89] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -7088,7 +7255,7 @@ func file_master_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   79,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
