@@ -275,10 +275,15 @@ func (c *Cluster) Unlink(_ context.Context, r *pb.UnlinkRequest) (*pb.UnlinkRepl
 	}
 	delete(c.inodes[r.Parent].entries, string(r.Name))
 	c.inodes[r.Parent].touch()
+	c.loseName(i)
+	return &pb.UnlinkReply{Inode: i.attr.Inode, Nlink: i.attr.Nlink}, nil
+}
+
+// loseName takes a name from a file.
+func (c *Cluster) loseName(i *inode) {
 	i.attr.Nlink--
 	i.touch()
 	c.reap(i)
-	return &pb.UnlinkReply{Inode: i.attr.Inode, Nlink: i.attr.Nlink}, nil
 }
 
 // reap frees what has no name and is not open. Leases on it are asked for first, which may
@@ -320,14 +325,19 @@ func (c *Cluster) Rename(_ context.Context, r *pb.RenameRequest) (*pb.RenameRepl
 	if err != nil {
 		return nil, err
 	}
+	reply := &pb.RenameReply{Inode: i.attr.Inode}
 	delete(c.inodes[r.Parent].entries, string(r.Name))
 	c.inodes[r.Parent].touch()
 	if to != c.inodes[r.Parent] {
 		to.touch()
 	}
+	if old := c.inodes[to.entries[string(r.NewName)]]; old != nil && old != i {
+		reply.Replaced = old.attr.Inode
+		c.loseName(old)
+	}
 	to.entries[string(r.NewName)] = i.attr.Inode
 	i.touch()
-	return &pb.RenameReply{Inode: i.attr.Inode}, nil
+	return reply, nil
 }
 
 func (c *Cluster) GetXattr(_ context.Context, r *pb.GetXattrRequest) (*pb.GetXattrReply, error) {

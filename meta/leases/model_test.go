@@ -118,6 +118,15 @@ func (w *world) step() {
 		c.belief[ino] = None
 		w.table.Return(c.id, 0, None, []proto.InodeID{ino})
 		w.tell("%d gives %d back", c.id, ino)
+	case dice < 97 + w.rnd.IntN(2):
+		ino := w.inode()
+		leased := w.table.Ask([]proto.InodeID{ino})
+		w.tell("asked for %d: leased %v", ino, leased)
+		for _, c := range w.clients {
+			if c.belief[ino] != None && len(leased) == 0 {
+				w.t.Errorf("nobody has a lease on %d, but %d believes to have one", ino, c.id)
+			}
+		}
 	case dice < 98:
 		if n := len(c.said); n > 0 {
 			r := c.said[w.rnd.IntN(n)]
