@@ -1,6 +1,6 @@
 // Package sim runs a whole cluster, the real master, chunkservers and clients, in one
 // process, in fake time, over a simulated network and on simulated disks, while clients
-// write, read, append, truncate, sync, make, rename and remove, and faults happen to it. What the
+// write, read, append, truncate, sync, make, rename and remove, and read what lost its name while it was open, and faults happen to it. What the
 // clients saw must be what one filesystem on one machine could have shown them (G3, G4), nothing that was
 // acknowledged and synced may be missing (G1, G2), and no application may see an error
 // of faults that the cluster is to survive (G7, G8).

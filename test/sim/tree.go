@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 
 	"golang.org/x/sys/unix"
 
@@ -74,7 +75,8 @@ func (w *worker) create(ctx context.Context, dir proto.InodeID, name string) (pr
 	if err != nil {
 		return 0, err
 	}
-	return f.Inode(), f.Close()
+	_, err = f.WriteAtContext(ctx, []byte(f.Inode().String()), 0)
+	return f.Inode(), errors.Join(err, f.Close())
 }
 
 func (w *worker) list(ctx context.Context, dir proto.InodeID) (list [nameCount]proto.InodeID, err error) {

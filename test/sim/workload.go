@@ -79,6 +79,8 @@ type worker struct {
 	mount  *mount
 	random *rand.Rand
 	seen   []proto.InodeID // of files that had a name once
+
+	handles []*handle
 }
 
 func (w *workload) worker(id int, m *mount) *worker {
@@ -89,11 +91,13 @@ func (w *workload) worker(id int, m *mount) *worker {
 func (w *worker) work(calls int) {
 	for range calls {
 		time.Sleep(time.Duration(w.random.Int64N(int64(2 * w.pause))))
-		switch dice := w.random.IntN(10); {
+		switch dice := w.random.IntN(12); {
 		case dice < 4:
 			w.fileCall(dataFiles[w.random.IntN(len(dataFiles)-1)])
 		case dice < 6:
 			w.fileCall(logFile)
+		case dice < 8:
+			w.handleCall()
 		default:
 			w.nameCall()
 		}
