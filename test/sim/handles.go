@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +19,8 @@ import (
 
 const (
 	handlesObject = "handles"
-	maxHandles    = 3 // of a worker
+	maxHandles    = 3                // of a worker
+	reapTime      = 10 * time.Second // in which what is not open has gone
 )
 
 // handle is a file that a worker has open.
@@ -38,6 +40,15 @@ func (w *worker) handleCall() {
 	w.note(fmt.Sprintf("read inode %v", h.file.Inode()), h.read)
 	if w.random.IntN(3) == 0 {
 		w.handles = append(w.handles[:i], w.handles[i+1:]...)
+		w.note(fmt.Sprintf("close inode %v", h.file.Inode()), h.file.Close)
+	}
+}
+
+// endHandles reads and closes all when what was thought not to be open would have gone.
+func (w *worker) endHandles() {
+	time.Sleep(reapTime)
+	for _, h := range w.handles {
+		w.note(fmt.Sprintf("read inode %v", h.file.Inode()), h.read)
 		w.note(fmt.Sprintf("close inode %v", h.file.Inode()), h.file.Close)
 	}
 }

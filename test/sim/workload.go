@@ -102,6 +102,7 @@ func (w *worker) work(calls int) {
 			w.nameCall()
 		}
 	}
+	w.endHandles()
 }
 
 // together runs workers until all have ended.
