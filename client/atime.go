@@ -130,6 +130,17 @@ func (a *accesses) noted(ino proto.InodeID) bool {
 	return ok
 }
 
+// untold tells whether there is a read of an inode that the master should hear of.
+func (a *accesses) untold(ino proto.InodeID) bool {
+	if Atime(a.mode.Load()) == NoAtime {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	read, noted := a.pending[ino]
+	return noted && !read.told
+}
+
 // batch gives up to a number of accesses for the master.
 func (a *accesses) batch(limit int) (list []*pb.Access) {
 	relative := Atime(a.mode.Load()) != StrictAtime

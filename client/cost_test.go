@@ -96,6 +96,17 @@ func TestCostOfCalls(t *testing.T) {
 			must(t, f.Close())
 		}
 	}, map[string]int{"node read": files, "bytes read": files * small})
+	cold := connect(t, cluster, checked)
+	cold.hedges.credit = -1e9
+	price(t, cluster, "read of a small file that is not known yet", func() {
+		for i := range files {
+			f := open(t, cold, fmt.Sprint("/d/", i), unix.O_RDONLY)
+			if n, err := f.ReadAt(make([]byte, small), 0); n != small || err != nil {
+				t.Errorf("read %d bytes, %v", n, err)
+			}
+			must(t, f.Close())
+		}
+	}, map[string]int{"Lookup": files + 1, "node read": files, "bytes read": files * small})
 	price(t, cluster, "unlink", func() {
 		for i := range files {
 			must(t, a.Remove(ctx, fmt.Sprint("/d/", i)))

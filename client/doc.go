@@ -16,7 +16,7 @@
 //   - lease: what makes right what is cached of an inode; see leases.go.
 //   - recall: the master wants a lease back; see recall.go.
 //   - behind: changes of names that were answered here and are not durable; see behind.go.
-//   - here: what is answered here, without the master; see localnames.go.
+//   - here: what is answered here, without the master; see localnames.go and openhere.go.
 //   - pool: inodes reserved at the master, which new names get; see pool.go.
 //   - pin: a writer's use of a lease, which a recall waits for.
 //   - shortcut: a chunk of which a replica on this host is read without its chunkserver;
@@ -46,6 +46,8 @@
 //   - Under leases, nothing is unwritten but under an exclusive lease, nothing is
 //     answered without asking but under a valid one, and a recall is answered when
 //     everything above has been told to forget and nothing is unwritten any more.
+//   - What is open the master counts, or this client has a lease on; with the lease the
+//     master hears of it.
 //   - What is changed here is what the master will make of it, to the last attribute; it is
 //     sent in the order in which it was cached. Nothing asks the master before all of it
 //     is carried out there, and no recall is answered before.

@@ -99,7 +99,8 @@ func (c *Client) acquire(id proto.InodeID) *inode {
 }
 
 // giveBack lets the state of an inode go. The last holder drops it with what
-// could not be written, which has been reported, and releases the master's opens.
+// could not be written, which has been reported, releases the master's opens, and has it hear
+// of reads.
 // An open that is under way is a holder too: its count is not given back.
 func (c *Client) giveBack(i *inode) {
 	c.inodesMu.Lock()
@@ -113,6 +114,9 @@ func (c *Client) giveBack(i *inode) {
 	i.mu.Unlock()
 	c.shortcuts.forget(i.id)
 	c.sessions.close(i.id)
+	if c.accesses.untold(i.id) {
+		c.sessions.release()
+	}
 }
 
 // holdIfOpen holds the state of an inode, if there is one.

@@ -456,10 +456,15 @@ func (s *sessions) close(ino proto.InodeID) {
 	}
 	if n := s.opens[ino]; n > 0 {
 		s.closed[ino] = n
-		select {
-		case s.releases <- struct{}{}:
-		default:
-		}
+		s.release()
+	}
+}
+
+// release has what is to be released sent soon.
+func (s *sessions) release() {
+	select {
+	case s.releases <- struct{}{}:
+	default:
 	}
 }
 

@@ -15,6 +15,7 @@
 //   - reserved: an inode that a session may make something of; until then an orphan.
 //   - frozen: sessions of an earlier start may have leases that are not known yet.
 //   - soft state: opens, locks, leases, liveness, presence of replicas, queues. Rebuilt after a start.
+//   - open here: by a client that has a lease and did not ask; see openshere.go.
 //   - order: a command to a chunkserver whose result is awaited.
 //   - survivors: the members a chain goes on with after a failure.
 //   - fence: to have replicas refuse requests of other versions than a new one, and be
@@ -53,6 +54,7 @@
 //     change what may be cached, and recall nobody: access times, and chains.
 //   - A change behind is submitted only while its session has all that it changes exclusive;
 //     what was submitted is carried out before the session's leases go.
+//   - An orphan is reaped when nobody has it open, and nobody has, or owes, a lease on it.
 //   - What an answer says of inodes that it grants was read at one moment with the grant.
 //   - A session whose leases others wait for is ended when it has not been heard of for
 //     the lease time, counted from when its last keepalive was answered (L8); if it keeps

@@ -35,6 +35,8 @@
 //     (lease.stamp).
 //   - What a session gives back of its own accord is recalled from it, for a grant of the
 //     same inode may be under way to it.
+//   - Who holds a lease, or owes an answer for one, may have the inode open and not have said
+//     so. Of inodes without a name they are asked, and nobody is ended for not answering.
 //   - Leases are bounded, for a session and in all. At the bound nothing more is granted
 //     with answers, and the leases granted longest ago are recalled.
 //
