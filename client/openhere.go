@@ -70,12 +70,22 @@ func (c *Client) openHere(cred Cred, i *inode, flags uint32) *File {
 	if flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0 {
 		return nil
 	}
-	attr, ok := c.sessions.openHere(i.id, func(attr *Attr) bool { return cred.mayRead(attr, flags) })
+	attr, ok := c.sessions.openHere(i.id, func(attr *Attr) bool { return cred.mayRead(attr, flags) && c.knowsWay(attr) })
 	if !ok {
 		return nil
 	}
 	same := c.locations.saw(i.id, attr.Change, c.locations.asking())
 	return i.attach(cred, flags, attr, same)
+}
+
+// knowsWay tells whether reading may well begin without a question to the master: the answer to
+// an open has the locations of many chunks, which reads ahead would ask for one by one.
+func (c *Client) knowsWay(attr *Attr) bool {
+	if attr.Size <= uint64(c.chunkSize) {
+		return true
+	}
+	_, known := c.locations.get(attr.Inode, 1)
+	return known
 }
 
 // openHere notes an open of an inode, if it may be opened without asking.

@@ -118,7 +118,7 @@ func (w *world) step() {
 		c.belief[ino] = None
 		w.table.Return(c.id, 0, None, []proto.InodeID{ino})
 		w.tell("%d gives %d back", c.id, ino)
-	case dice < 97 + w.rnd.IntN(2):
+	case dice < 97+w.rnd.IntN(2):
 		ino := w.inode()
 		leased := w.table.Ask([]proto.InodeID{ino})
 		w.tell("asked for %d: leased %v", ino, leased)

@@ -78,7 +78,9 @@ func hold(args []string) error {
 		c.done(err, "open "+name)
 		held[name] = f
 	}
-	write := func(mount, name string) { c.done(os.WriteFile(filepath.Join(mount, name), []byte(name), 0o644), "write "+name) }
+	write := func(mount, name string) {
+		c.done(os.WriteFile(filepath.Join(mount, name), []byte(name), 0o644), "write "+name)
+	}
 	for _, name := range []string{"stopped", "unlinked there", "replaced there", "linked", "own/unlinked here", "own/replaced here", "own/again"} {
 		if filepath.Dir(name) == "own" {
 			write(here, name)
