@@ -130,6 +130,19 @@ func (a *accesses) noted(ino proto.InodeID) bool {
 	return ok
 }
 
+// accessed puts reads that the master has heard of into what is cached under leases that
+// were held all the while: no answer brings them. began is when the report began.
+func (l *leases) accessed(began uint64, mode Atime, batch []*pb.Access) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, access := range batch {
+		h, at := l.held[proto.InodeID(access.Inode)], time.Unix(access.Sec, int64(access.Nsec))
+		if h != nil && h.hasAttr && h.granted <= began && h.since <= began && mode.due(&h.attr, at) && at.After(h.attr.Atime) {
+			h.attr.Atime = at
+		}
+	}
+}
+
 // untold tells whether there is a read of an inode that the master should hear of.
 func (a *accesses) untold(ino proto.InodeID) bool {
 	if Atime(a.mode.Load()) == NoAtime {

@@ -87,6 +87,7 @@ func (c *Client) releaseBatch(ctx context.Context) bool {
 	if len(batch) == 0 && len(accessed) == 0 || ctx.Err() != nil {
 		return false
 	}
+	began := c.leases.begin()
 	_, _, err := change(ctx, c, Cred{}, "release", "", func(ctx context.Context, who *pb.Caller) (*pb.ReleaseReply, error) {
 		request := &pb.ReleaseRequest{Caller: who, Closed: batch, Accessed: accessed}
 		if who.Session != uint64(session) {
@@ -98,6 +99,7 @@ func (c *Client) releaseBatch(ctx context.Context) bool {
 		return true // whatever was counted: the next Hello sets it right
 	}
 	c.sessions.released(session, batch, ticket)
+	c.leases.accessed(began, Atime(c.accesses.mode.Load()), accessed)
 	c.accesses.reported(accessed)
 	return true
 }

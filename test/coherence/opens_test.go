@@ -20,7 +20,7 @@ func init() {
 // in whatever way its last name goes, with the mount stopped meanwhile, and over a
 // restart of the master.
 func TestOpenFilesStay(t *testing.T) {
-	c, a, b := two(t, "--lease-time", leaseTime.String(), "--session-timeout", "60s")
+	c, a, b := two(t)
 	signs := t.TempDir()
 	is := func(sign string) string { return filepath.Join(signs, sign) }
 	job := c.Job("hold", b.Path, a.Path, signs)
@@ -29,7 +29,7 @@ func TestOpenFilesStay(t *testing.T) {
 	}
 	b.Pause()
 	removal := c.Command(a.Path, "rm", "stopped")
-	time.Sleep(leaseTime / 4)
+	time.Sleep(leaseTime / 4) // much less than its leases last
 	b.Resume()
 	removal.Must()
 	raise(t, is("look"))
