@@ -28,8 +28,8 @@ func TestOpenFilesStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Pause()
-	removal := c.Command(a.Path, "rm", "stopped")
-	time.Sleep(leaseTime / 4) // much less than its leases last
+	removal := c.Command("/", "rm", filepath.Join(a.Path, "stopped")) // there chdir would wait, too
+	time.Sleep(leaseTime / 4)                                         // much less than its leases last
 	b.Resume()
 	removal.Must()
 	raise(t, is("look"))
