@@ -28,6 +28,9 @@ type leasing struct {
 
 	mu    sync.Mutex // protects below
 	table *leases.Table
+	// orphans are those that the reaper found not to be open in its last round. Who has none of
+	// them open is granted no lease on them: it would have to be asked again, and for ever.
+	orphans map[proto.InodeID]bool
 	// abandoned, if set, is told of the files that a session had exclusive when it ended
 	// without saying so. It is called without mu, and must not block.
 	abandoned func(ino proto.InodeID)
@@ -286,6 +289,9 @@ func holdsAll(t *leases.Table, id proto.SessionID, named []proto.InodeID) bool {
 func (k *leasing) grant(t *leases.Table, r *request) {
 	var g *pb.Grants
 	add := func(ino proto.InodeID, mode leases.Mode) {
+		if k.orphans[ino] && !k.sessions.has(r.session, ino) {
+			return
+		}
 		got := t.Grant(r.id(), ino, mode)
 		if g == nil && got != leases.None {
 			g = &pb.Grants{Recalls: t.Sent(r.id())}

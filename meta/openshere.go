@@ -66,8 +66,14 @@ func (s *sessions) forgetHere(one *session) {
 	clear(one.here)
 }
 
-// ask gives those orphans that nobody has a lease on. The leases on the others are asked for.
+// ask gives those orphans that nobody has a lease on. The leases on the others are asked for,
+// and until the next call none are granted to who does not have them open.
 func (k *leasing) ask(orphans []proto.InodeID) (free []proto.InodeID) {
+	all := make(map[proto.InodeID]bool, len(orphans))
+	for _, ino := range orphans {
+		all[ino] = true
+	}
+	k.use(func(*leases.Table) { k.orphans = all })
 	for batch := range slices.Chunk(orphans, maxReturns) {
 		var leased []proto.InodeID
 		k.use(func(t *leases.Table) { leased = t.Ask(batch) })

@@ -69,6 +69,29 @@ func TestLeasesHideOpens(t *testing.T) {
 	})
 }
 
+// Who looks at it again and again does not keep what has no name.
+func TestLookingAtAnOrphanDoesNotKeepIt(t *testing.T) {
+	inCluster(t, 0, withLeases, func(c *cluster) {
+		a := c.holder()
+		defer a.vanish()
+		ino := a.knownFile("f")
+		a.unlink("f")
+		for range 100 {
+			_, err := a.api().GetAttr(c.t.Context(), &pb.GetAttrRequest{Caller: a.asks(), Inode: ino})
+			if proto.KindOf(proto.FromStatus(err)) == proto.Stale {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+			for len(a.events) > 0 {
+				if r := (<-a.events).GetRecall(); r != nil {
+					a.answers(r)
+				}
+			}
+		}
+		c.t.Error("it is there for ever")
+	})
+}
+
 // Another's removal waits for the lease, which says what is open.
 func TestUnlinkedElsewhereWhileOpenHere(t *testing.T) {
 	inCluster(t, 0, withLeases, func(c *cluster) {
