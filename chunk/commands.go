@@ -66,8 +66,9 @@ func (s *session) do(ctx context.Context, command *pb.NodeCommand) (proto.ChunkI
 			return id, s.store.LetStand(id, v)
 		case c.SetVersion.Unclean:
 			return id, s.store.TakeOn(id, v)
+		default:
+			return id, s.store.SetVersion(id, v, c.SetVersion.Create)
 		}
-		return id, s.store.SetVersion(id, proto.Version(c.SetVersion.Version), c.SetVersion.Create)
 	case *pb.NodeCommand_Delete:
 		id := proto.ChunkID(c.Delete.Chunk)
 		if obeyErr != nil {

@@ -38,17 +38,18 @@ func (l *leases) ownedDir(ino proto.InodeID, cred Cred) *lease {
 const maxDirLinks = 1 << 30
 
 // mayChange tells whether the caller may change the names of a directory without ACL.
-func (c Cred) mayChange(dir *Attr) bool {
-	mode := dir.Mode
+func (c Cred) mayChange(dir *Attr) bool { return c.UID == 0 || c.bits(dir)&3 == 3 }
+
+// bits are the permissions, rwx, that the mode of an inode without ACL gives the caller, if
+// he is not root.
+func (c Cred) bits(attr *Attr) uint32 {
 	switch {
-	case c.UID == 0:
-		return true
-	case c.UID == dir.UID:
-		mode >>= 6
-	case c.GID == dir.GID || slices.Contains(c.Groups, dir.GID):
-		mode >>= 3
+	case c.UID == attr.UID:
+		return attr.Mode >> 6 & 7
+	case c.GID == attr.GID || slices.Contains(c.Groups, attr.GID):
+		return attr.Mode >> 3 & 7
 	}
-	return mode&3 == 3
+	return attr.Mode & 7
 }
 
 // mayTake tells whether the caller may take names out of a directory: a sticky one is for

@@ -1,8 +1,6 @@
 package client
 
 import (
-	"slices"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/proto"
@@ -124,18 +122,13 @@ func (c Cred) mayRead(attr *Attr, flags uint32) bool {
 	if flags&fmodeExec != 0 {
 		mask = 1
 	}
-	mode := attr.Mode
 	switch {
 	case c.UID == 0:
-		return mask == 4 || mode&0o111 != 0
-	case c.UID == attr.UID:
-		mode >>= 6
-	case !attr.Plain:
+		return mask == 4 || attr.Mode&0o111 != 0
+	case c.UID != attr.UID && !attr.Plain:
 		return false
-	case c.GID == attr.GID || slices.Contains(c.Groups, attr.GID):
-		mode >>= 3
 	}
-	return mode&mask == mask
+	return c.bits(attr)&mask == mask
 }
 
 // tellOpens adds to answers which of their inodes are open here, and what is not any more.
