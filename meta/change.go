@@ -172,10 +172,10 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 		m.nodes.Changed(before[0], r.Chunks[0])
 	case *state.Commit:
 		for _, chunk := range before {
-			m.writers.forget(chunk.ID)
+			since := m.writers.forget(chunk.ID)
 			// The members of a chain that was changed have confirmed one by one.
 			if !chunk.Committed && chunk.Version == firstVersion {
-				m.nodes.Committed(chunk)
+				m.nodes.Committed(chunk, since)
 			} else {
 				m.nodes.Touch(chunk.ID)
 			}
@@ -184,9 +184,10 @@ func (m *Master) applied(c state.Command, before []state.Chunk, r *state.Result)
 }
 
 func (m *Master) assignedTo(session proto.SessionID, chunks []state.Chunk) {
+	arrivals := m.nodes.Arrivals()
 	for _, chunk := range chunks {
 		if !chunk.Committed {
-			m.writers.assigned(chunk.ID, session)
+			m.writers.assigned(chunk.ID, session, arrivals)
 		}
 	}
 }

@@ -144,7 +144,7 @@ func (m *Master) complete(c state.Chunk) bool {
 // probe asks the members that are there without a replica, as far as is known, whether
 // they have one: they may have been written to since their last heartbeat.
 func (m *Master) probe(ctx context.Context, c state.Chunk) {
-	if c.Committed || c.Version != firstVersion {
+	if c.Version != firstVersion {
 		return
 	}
 	var unknown []proto.NodeID

@@ -158,7 +158,7 @@ func (m *Master) assigned(r *request, ino proto.InodeID, first uint64, count int
 			case m.writers.abandoned(c.ID, m.sessions.lives):
 				drop.Chunks = append(drop.Chunks, c.ID)
 			default:
-				m.writers.assigned(c.ID, r.session.id)
+				m.writers.assigned(c.ID, r.session.id, 0)
 				there[c.Index] = c.Chain
 			}
 			return true

@@ -13,31 +13,46 @@ import (
 // a start of the master the writers of older chunks are unknown, and those are kept.
 type writers struct {
 	mu sync.Mutex
-	of map[proto.ChunkID][]proto.SessionID
+	of map[proto.ChunkID]assignment
 }
 
-// assigned adds a writer of a chunk.
-func (w *writers) assigned(chunk proto.ChunkID, session proto.SessionID) {
+// assignment is to whom a chunk was assigned.
+type assignment struct {
+	to    []proto.SessionID
+	since uint64 // chunkservers had arrived then (registry.Arrivals); 0: before the master's start
+}
+
+// assigned adds a writer of a chunk. arrivals counts if it is the first that is known.
+func (w *writers) assigned(chunk proto.ChunkID, session proto.SessionID, arrivals uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.of == nil {
-		w.of = map[proto.ChunkID][]proto.SessionID{}
+		w.of = map[proto.ChunkID]assignment{}
 	}
-	if !slices.Contains(w.of[chunk], session) {
-		w.of[chunk] = append(w.of[chunk], session)
+	a, known := w.of[chunk]
+	if !known {
+		a.since = arrivals
 	}
+	if !slices.Contains(a.to, session) {
+		a.to = append(a.to, session)
+	}
+	w.of[chunk] = a
 }
 
-// forget is called when a chunk was committed or freed.
-func (w *writers) forget(chunk proto.ChunkID) {
+// forget is called when a chunk was committed or freed. It tells how many chunkservers had
+// arrived when the chunk was assigned.
+func (w *writers) forget(chunk proto.ChunkID) (since uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	since = w.of[chunk].since
 	delete(w.of, chunk)
+	return since
 }
 
 // abandoned tells whether all writers of a chunk are known and none of them lives.
 func (w *writers) abandoned(chunk proto.ChunkID, lives func(proto.SessionID) bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.of[chunk]) > 0 && !slices.ContainsFunc(w.of[chunk], lives)
+	to := w.of[chunk].to
+	return len(to) > 0 && !slices.ContainsFunc(to, lives)
 }

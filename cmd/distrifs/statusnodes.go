@@ -36,6 +36,8 @@ func nodeState(n *pb.NodeStatus) string {
 		states[0] = "DEAD"
 	case !n.Alive:
 		states[0] = "away"
+	case n.Reporting:
+		states = append(states, "reporting what it has")
 	}
 	switch {
 	case isEmptied(n):

@@ -53,7 +53,7 @@ func BenchmarkFreed(b *testing.B) {
 	benchServers(b, func(b *testing.B, r *Registry) {
 		for i := range b.N {
 			c := state.Chunk{ID: proto.ChunkID(i%1000 + 1), Version: 1, Chain: []proto.NodeID{1, 2, 3}}
-			r.Committed(c)
+			r.Committed(c, r.Arrivals())
 			for _, node := range r.Freed(c) {
 				r.Removed(node, c.ID, noChunks{})
 			}

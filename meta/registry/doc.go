@@ -13,6 +13,9 @@
 //     unsound ones, replicas of chunks whose chain it is not in or that are gone.
 //   - known: a chunkserver whose block report has been complete since it
 //     registered with this master. Of others, absence of a replica means nothing.
+//   - arrival: the registration of a start of a chunkserver. What an earlier start of it has
+//     told a client says nothing of the present one.
+//   - doubt: a replica that counts as held and that a report lacks which may be older.
 //   - order: a command to a chunkserver that waits for its result.
 //
 // # Invariants

@@ -85,7 +85,7 @@ func (r *Registry) Status() []*pb.NodeStatus {
 		list[i] = &pb.NodeStatus{
 			Node: uint32(n.id), Address: n.address, Alive: n.alive, LastHeardMs: uint64(now.Sub(n.heard).Milliseconds()),
 			TotalBytes: total, FreeBytes: free, Chunks: n.chunks, Version: n.version, Disks: n.disks,
-			Decommissioned: n.leaving,
+			Decommissioned: n.leaving, Reporting: n.alive && (!n.known || len(n.doubts) > 0),
 		}
 		if now.Before(n.away) {
 			list[i].Maintenance = n.away.Unix()

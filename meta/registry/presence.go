@@ -43,6 +43,7 @@ func (r *Registry) holds(n *node, id proto.ChunkID, c *state.Chunk) Replica {
 
 // set makes n hold a replica of a chunk, or none (Version 0), and keeps the digests.
 func (r *Registry) set(n *node, id proto.ChunkID, c *state.Chunk, now Replica) {
+	delete(n.doubts, id)
 	before := r.holds(n, id, c)
 	if before == now {
 		return
@@ -183,13 +184,15 @@ func (r *Registry) Freed(c state.Chunk) (holders []proto.NodeID) {
 }
 
 // Committed follows a first commit: the client has the word of every member of the
-// chain. c is the chunk as it is now.
-func (r *Registry) Committed(c state.Chunk) {
+// chain. c is the chunk as it is now; it was assigned when since chunkservers had arrived. The
+// word of one that has arrived later may be that of an earlier start, and its machine
+// have lost its power since: whether it has a replica it says itself.
+func (r *Registry) Committed(c state.Chunk, since uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.recent.add(c.ID)
 	for _, member := range c.Chain {
-		if n := r.nodes[member]; n != nil && n.strays[c.ID].Version == 0 {
+		if n := r.nodes[member]; n != nil && n.arrival <= since && n.strays[c.ID].Version == 0 {
 			r.set(n, c.ID, &c, Replica{Version: c.Version})
 		}
 	}

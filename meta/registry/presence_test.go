@@ -96,7 +96,7 @@ func TestDigestsFollow(t *testing.T) {
 				view[slot] = after
 				r.Changed(c, after)
 			case action == 2:
-				r.Committed(c)
+				r.Committed(c, r.Arrivals())
 			case action == 3:
 				r.Accuse(c, n.id)
 			case action == 4:
@@ -174,15 +174,51 @@ func TestBlockReport(t *testing.T) {
 	}
 }
 
-// A commit that a report under way does not know of is not undone by it.
+// A commit that a report under way does not know of is not undone by it; the bucket is
+// asked for again, and what is missing then, too, is gone.
 func TestReportPassesACommit(t *testing.T) {
-	r := registryOf(t, server{"a", 500, 0, false, false})
-	c := state.Chunk{ID: 5, Version: 1, Committed: true, Chain: []proto.NodeID{1}}
-	view := chunks{5: c}
-	r.Committed(c)
-	r.Report(report(r.nodes[1], 10, &pb.Bucket{Bucket: 5}), view)
-	if r.Good(c) != 1 {
-		t.Error("the commit was undone")
+	for name, has := range map[string]bool{"it is there": true, "it is gone": false} {
+		r := registryOf(t, server{"a", 500, 0, false, false})
+		n := r.nodes[1]
+		c := state.Chunk{ID: 5, Version: 1, Committed: true, Chain: []proto.NodeID{1}}
+		view := chunks{5: c}
+		r.Committed(c, r.Arrivals())
+		wanted, _, _ := r.Report(report(n, 10, &pb.Bucket{Bucket: 5}), view)
+		if r.Good(c) != 1 || !slices.Equal(wanted, []uint32{5}) || !r.Status()[0].Reporting {
+			t.Errorf("%s: after the first report good %d, wanted %v", name, r.Good(c), wanted)
+		}
+		again, good := &pb.Bucket{Bucket: 5}, 0
+		if has {
+			again.Replicas, good = []*pb.ReplicaState{{Chunk: 5, Version: 1}}, 1
+		}
+		if wanted, _, _ = r.Report(report(n, 11, again), view); r.Good(c) != good || len(wanted)+len(n.doubts) != 0 {
+			t.Errorf("%s: after the second report good %d, wanted %v", name, r.Good(c), wanted)
+		}
+	}
+}
+
+// What a client was told by an earlier start of a chunkserver does not count when it commits.
+func TestWordOfAnEarlierStart(t *testing.T) {
+	r := registryOf(t, server{"a", 500, 0, false, false}, server{"b", 500, 0, false, false})
+	c := state.Chunk{ID: 5, Version: 1, Committed: true, Chain: []proto.NodeID{1, 2}}
+	since := r.Arrivals()
+	if err := r.Register(Identity{Node: 1, Incarnation: 2, Address: "a:9421"}, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if r.Committed(c, since); r.Good(c) != 1 {
+		t.Errorf("good %d, and one has started since", r.Good(c))
+	}
+	stream, err := r.Connect(1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beat := &pb.HeartbeatRequest{Node: 1, Incarnation: 2, Sequence: 1, Changed: []*pb.ReplicaState{{Chunk: 5, Version: 1}}}
+	if r.Heartbeat(stream, beat, chunks{5: c}); r.Good(c) != 2 {
+		t.Errorf("good %d, and the one that has started since has it", r.Good(c))
+	}
+	later := state.Chunk{ID: 6, Version: 1, Committed: true, Chain: []proto.NodeID{1, 2}}
+	if r.Committed(later, r.Arrivals()); r.Good(later) != 2 {
+		t.Errorf("good %d of a chunk that was assigned since", r.Good(later))
 	}
 }
 

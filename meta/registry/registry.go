@@ -48,6 +48,7 @@ type Registry struct {
 	held     uint64                // slots of presence that have a bit
 	recent   recent
 	orderID  uint64
+	arrivals uint64 // starts of chunkservers that have registered
 	picks    uint64 // placements so far, for round-robin
 	turn     int    // of ordered: where the next placement begins to look
 	started  time.Time
@@ -63,6 +64,7 @@ type node struct {
 
 	// Since it registered with this master; zero before.
 	incarnation uint64
+	arrival     uint64 // Registry.arrivals when this incarnation registered
 	heartbeat   uint64 // highest sequence of a heartbeat
 	report      uint64 // highest sequence of a block report
 	version     string
@@ -88,7 +90,8 @@ type node struct {
 	counts  []uint32 // by bucket
 	touched []uint64 // by bucket: sequence of the last heartbeat that changed something there
 	strays  map[proto.ChunkID]Replica
-	wanted  map[uint32]struct{} // buckets asked for and not yet received
+	wanted  map[uint32]struct{}        // buckets asked for and not yet received
+	doubts  map[proto.ChunkID]struct{} // counted as held, and missing in a report: see forgetOthers
 	known   bool
 }
 
@@ -108,7 +111,7 @@ func (r *Registry) add(id proto.NodeID, instance, address string) *node {
 	n := &node{
 		id: id, instance: instance, heard: r.started,
 		digests: make([]uint64, Buckets), counts: make([]uint32, Buckets), touched: make([]uint64, Buckets),
-		strays: map[proto.ChunkID]Replica{}, wanted: map[uint32]struct{}{},
+		strays: map[proto.ChunkID]Replica{}, wanted: map[uint32]struct{}{}, doubts: map[proto.ChunkID]struct{}{},
 	}
 	n.setAddress(address)
 	r.nodes[id] = n
@@ -146,15 +149,24 @@ func (r *Registry) Register(who Identity, disks []*pb.DiskStatus, chunks uint64)
 		return proto.E(proto.OldEpoch, "register", who.Address, "a later start of this chunkserver is registered already") // L5
 	}
 	if who.Incarnation > n.incarnation {
-		n.incarnation, n.heartbeat, n.report, n.known = who.Incarnation, 0, 0, false
+		r.arrivals++
+		n.incarnation, n.arrival, n.heartbeat, n.report, n.known = who.Incarnation, r.arrivals, 0, 0, false
 		clear(n.touched)
 		clear(n.wanted)
+		clear(n.doubts)
 	}
 	n.close()
 	n.version, n.disks, n.chunks, n.load, n.placed = who.Version, disks, chunks, 0, 0
 	n.setAddress(who.Address)
 	n.hear(r.opts.Now())
 	return nil
+}
+
+// Arrivals counts the starts of chunkservers that have registered.
+func (r *Registry) Arrivals() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.arrivals
 }
 
 func (n *node) hear(now time.Time) { n.heard, n.alive, n.buried = now, true, time.Time{} }

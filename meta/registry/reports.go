@@ -65,7 +65,11 @@ func (r *Registry) Report(req *pb.BlockReportRequest, view Chunks) (wanted []uin
 			wanted = append(wanted, bucket.Bucket) // a heartbeat has overtaken it
 			continue
 		}
-		homeless = append(homeless, r.bucket(n, bucket, view)...)
+		some, doubtful := r.bucket(n, bucket, view)
+		homeless = append(homeless, some...)
+		if doubtful {
+			wanted = append(wanted, bucket.Bucket)
+		}
 		delete(n.wanted, bucket.Bucket)
 	}
 	if len(req.Digests) != 0 {
@@ -93,8 +97,8 @@ func (n *node) left(view Chunks) (list []Stray) {
 	return list
 }
 
-// bucket replaces what is known of a bucket by what is in it.
-func (r *Registry) bucket(n *node, b *pb.Bucket, view Chunks) (homeless []Stray) {
+// bucket replaces what is known of a bucket by what is in it, as far as it is not doubtful.
+func (r *Registry) bucket(n *node, b *pb.Bucket, view Chunks) (homeless []Stray, doubtful bool) {
 	var digest uint64
 	for _, s := range b.Replicas {
 		id := proto.ChunkID(s.Chunk)
@@ -107,19 +111,19 @@ func (r *Registry) bucket(n *node, b *pb.Bucket, view Chunks) (homeless []Stray)
 		}
 	}
 	if n.digests[b.Bucket] == digest {
-		return homeless // nothing is missing
+		return homeless, false // nothing is missing
 	}
 	listed := make(map[proto.ChunkID]struct{}, len(b.Replicas))
 	for _, s := range b.Replicas {
 		listed[proto.ChunkID(s.Chunk)] = struct{}{}
 	}
-	r.forgetOthers(n, b.Bucket, listed, view)
-	return homeless
+	return homeless, r.forgetOthers(n, b.Bucket, listed, view)
 }
 
-// forgetOthers drops from a bucket what is not listed. A chunk that was committed
-// while the report was under way is left to the next one.
-func (r *Registry) forgetOthers(n *node, bucket uint32, listed map[proto.ChunkID]struct{}, view Chunks) {
+// forgetOthers drops from a bucket what is not listed. A chunk that was committed a moment
+// ago may be so because the report was under way: it is in doubt, and dropped if the bucket,
+// which is to be asked for again then, still does not list it.
+func (r *Registry) forgetOthers(n *node, bucket uint32, listed map[proto.ChunkID]struct{}, view Chunks) (doubtful bool) {
 	for id := range n.strays {
 		if _, ok := listed[id]; !ok && proto.BucketOf(id, Buckets) == bucket {
 			r.set(n, id, r.live(view, id), Replica{})
@@ -130,10 +134,17 @@ func (r *Registry) forgetOthers(n *node, bucket uint32, listed map[proto.ChunkID
 			continue
 		}
 		view.EachChunk(uint32(slot), func(c state.Chunk) bool {
-			if _, is := listed[c.ID]; !is && uint64(c.ID.Slot()) == slot && !r.recent.has(c.ID) {
-				r.set(n, c.ID, &c, Replica{})
+			if _, is := listed[c.ID]; is || uint64(c.ID.Slot()) != slot {
+				return false
 			}
+			if _, before := n.doubts[c.ID]; r.recent.has(c.ID) && !before && r.holds(n, c.ID, &c).Version != 0 {
+				n.doubts[c.ID] = struct{}{}
+				doubtful = true
+				return false
+			}
+			r.set(n, c.ID, &c, Replica{})
 			return false
 		})
 	}
+	return doubtful
 }

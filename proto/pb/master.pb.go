@@ -5470,6 +5470,7 @@ type NodeStatus struct {
 	Decommissioned bool                   `protobuf:"varint,10,opt,name=decommissioned,proto3" json:"decommissioned,omitempty"` // it is to give up all it has,
 	ToMove         uint64                 `protobuf:"varint,11,opt,name=to_move,json=toMove,proto3" json:"to_move,omitempty"`   // which are so many chunks
 	Maintenance    int64                  `protobuf:"varint,12,opt,name=maintenance,proto3" json:"maintenance,omitempty"`       // until then, in seconds since 1970, it may be away; 0: it may not
+	Reporting      bool                   `protobuf:"varint,13,opt,name=reporting,proto3" json:"reporting,omitempty"`           // what it has is not known for sure: it has registered, and not reported all of it yet
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -5586,6 +5587,13 @@ func (x *NodeStatus) GetMaintenance() int64 {
 		return x.Maintenance
 	}
 	return 0
+}
+
+func (x *NodeStatus) GetReporting() bool {
+	if x != nil {
+		return x.Reporting
+	}
+	return false
 }
 
 type FsckRequest struct {
@@ -6804,7 +6812,7 @@ const file_master_proto_rawDesc = "" +
 	"\x05limit\x18\x06 \x01(\x04R\x05limit\x12\x18\n" +
 	"\astreams\x18\a \x01(\x04R\astreams\x12\x1a\n" +
 	"\brepaired\x18\b \x01(\x04R\brepaired\x12\x16\n" +
-	"\x06moving\x18\t \x01(\x04R\x06moving\"\xf5\x02\n" +
+	"\x06moving\x18\t \x01(\x04R\x06moving\"\x93\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12\x18\n" +
@@ -6821,7 +6829,8 @@ const file_master_proto_rawDesc = "" +
 	"\x0edecommissioned\x18\n" +
 	" \x01(\bR\x0edecommissioned\x12\x17\n" +
 	"\ato_move\x18\v \x01(\x04R\x06toMove\x12 \n" +
-	"\vmaintenance\x18\f \x01(\x03R\vmaintenance\"%\n" +
+	"\vmaintenance\x18\f \x01(\x03R\vmaintenance\x12\x1c\n" +
+	"\treporting\x18\r \x01(\bR\treporting\"%\n" +
 	"\vFsckRequest\x12\x16\n" +
 	"\x06repair\x18\x01 \x01(\bR\x06repair\"\xec\x01\n" +
 	"\vFsckFinding\x12\x12\n" +
