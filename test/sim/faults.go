@@ -66,7 +66,8 @@ type round struct {
 const clientSilence = 2 * time.Second
 
 // newRound picks what will happen. What takes away bytes that were written and not
-// synced happens to fewer chunkservers than there are replicas.
+// synced happens to fewer chunkservers than there are replicas. Of a flipped bit nobody knows
+// before somebody reads it, so where there are any nothing is ever taken away from others.
 func (c *cluster) newRound(of []fault) *round {
 	r := &round{cluster: c, random: rand.New(rand.NewPCG(c.random.Uint64(), 0)), master: c.random.IntN(3) == 0}
 	for _, f := range of {
@@ -77,11 +78,14 @@ func (c *cluster) newRound(of []fault) *round {
 	if len(r.faults) == 0 {
 		r.faults = []fault{of[c.random.IntN(len(of))]}
 	}
-	most := len(c.chunks)
+	victims := slices.Clone(c.chunks)
+	most := len(victims)
 	if slices.ContainsFunc(r.faults, fault.takesAway) {
 		most = replicas - 1
+		if slices.Contains(of, flips) {
+			victims = victims[:most]
+		}
 	}
-	victims := slices.Clone(c.chunks)
 	c.random.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
 	r.victims = victims[:1+c.random.IntN(most)]
 	return r
@@ -211,8 +215,9 @@ func (r *round) after(d time.Duration, end func()) {
 
 const healTime = 3 * time.Minute // from the last fault until nothing lacks
 
-// healed waits until all chunks have all their replicas, and tells if they do not get them. With
-// losses there may be chunks that no replica is left of.
+// healed waits until all chunkservers have told what they have now, and all chunks have all
+// their replicas, and tells if they do not get them: of what its chunkservers have lost a
+// master cannot know before. With losses there may be chunks that no replica is left of.
 func (c *cluster) healed(operator *mount, losses bool) error {
 	var was string
 	for began := time.Now(); time.Since(began) < healTime; time.Sleep(time.Second) {
@@ -223,7 +228,7 @@ func (c *cluster) healed(operator *mount, losses bool) error {
 		s := status.Chunks
 		alive := 0
 		for _, n := range status.Nodes {
-			if n.Alive {
+			if n.Alive && !n.Reporting && time.Duration(n.LastHeardMs)*time.Millisecond < time.Since(began) {
 				alive++
 			}
 		}
