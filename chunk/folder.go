@@ -1,12 +1,14 @@
 package chunk
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -150,6 +152,15 @@ func (f *folder) makeDirs() error {
 	for b := range 256 {
 		names = append(names, bucketDir(proto.ChunkID(b)))
 	}
+	there, err := f.fs.ReadDir(f.path)
+	if err != nil {
+		return f.refuse(err)
+	}
+	for _, e := range there {
+		if i := slices.Index(names, e.Name()); i >= 0 && e.IsDir() {
+			names = slices.Delete(names, i, i+1)
+		}
+	}
 	for _, name := range names {
 		if err := f.fs.MkdirAll(filepath.Join(f.path, name), 0o755); err != nil {
 			return f.refuse(err)
@@ -179,7 +190,7 @@ func (f *folder) updateSuperblock(change func(*superblock)) error {
 	return f.saveSuperblock(sb)
 }
 
-func bucketDir(id proto.ChunkID) string { return fmt.Sprintf("%02x", uint8(id)) }
+func bucketDir(id proto.ChunkID) string { return hex.EncodeToString([]byte{uint8(id)}) }
 
 func isBucketDir(name string) bool {
 	var b uint8

@@ -132,7 +132,7 @@ func (c *crash) clone(n *node) *node {
 	if !n.mode.IsDir() {
 		clone.live = c.content(n)
 		clone.synced = clone.live.clone()
-		clone.unsynced = map[int64]bool{}
+		clone.unsynced = unsynced{}
 		return clone
 	}
 	clone.entries = map[string]*node{}
@@ -147,10 +147,12 @@ func (c *crash) clone(n *node) *node {
 func (c *crash) content(n *node) sparse {
 	content := n.synced.clone()
 	content.resize(max(n.synced.size, n.live.size))
-	for _, sector := range slices.Sorted(maps.Keys(n.unsynced)) {
-		if c.coin() {
-			content.copySector(&n.live, sector)
-		}
+	for _, index := range slices.Sorted(maps.Keys(n.unsynced)) {
+		n.unsynced[index].changed.each(index, func(sector int64) {
+			if c.coin() {
+				content.copySector(&n.live, sector)
+			}
+		})
 	}
 	content.resize(c.size(n.synced.size, n.live.size))
 	return content

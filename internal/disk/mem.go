@@ -36,10 +36,10 @@ type node struct {
 	durable map[string]*node // after a crash, less or plus what is pending
 
 	// Of a file.
-	live     sparse         // now
-	synced   sparse         // at the last Sync
-	unsynced map[int64]bool // sectors that differ; true: a failed Sync had them
-	failures int            // of Sync; each open file is told once
+	live     sparse   // now
+	synced   sparse   // at the last Sync
+	unsynced unsynced // where they differ
+	failures int      // of Sync; each open file is told once
 	locked   bool
 }
 
@@ -88,7 +88,7 @@ func (m *Mem) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 		return nil, pathError("open", name, err)
 	}
 	if n == nil {
-		n = &node{mode: perm.Perm(), modified: time.Now(), unsynced: map[int64]bool{}}
+		n = &node{mode: perm.Perm(), modified: time.Now(), unsynced: unsynced{}}
 		m.apply(&nameOp{dir: dir, name: base, node: n})
 	}
 	if flag&os.O_TRUNC != 0 {
@@ -125,9 +125,12 @@ func (m *Mem) MkdirAll(name string, perm fs.FileMode) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	path := "/"
-	for _, part := range split(name) {
-		path = filepath.Join(path, part)
+	name = clean(name)
+	for end := range len(name) {
+		if end+1 < len(name) && (end == 0 || name[end+1] != '/') {
+			continue
+		}
+		path := name[:end+1]
 		if n, err := m.find(path); err == nil && n.mode.IsDir() {
 			continue
 		}
@@ -318,6 +321,9 @@ func (m *Mem) room(f *node, off, n int64) bool {
 
 func (n *node) used() uint64 {
 	used := uint64(len(n.live.pages)) * pageSize
+	if len(n.entries) == 0 {
+		return used
+	}
 	for _, child := range n.entries {
 		used += child.used()
 	}
@@ -327,7 +333,10 @@ func (n *node) used() uint64 {
 // find needs mu.
 func (m *Mem) find(name string) (*node, error) {
 	n := m.root
-	for _, part := range split(name) {
+	for part := range strings.SplitSeq(clean(name)[1:], "/") {
+		if part == "" { // the root
+			return n, nil
+		}
 		if !n.mode.IsDir() {
 			return nil, syscall.ENOTDIR
 		}
@@ -351,10 +360,11 @@ func (m *Mem) parent(name string) (dir *node, base string, err error) {
 	return dir, filepath.Base(name), err
 }
 
-func clean(name string) string { return filepath.Clean("/" + name) }
-
-func split(name string) []string {
-	return strings.FieldsFunc(clean(name), func(r rune) bool { return r == '/' })
+func clean(name string) string {
+	if strings.HasPrefix(name, "/") {
+		return filepath.Clean(name)
+	}
+	return filepath.Clean("/" + name)
 }
 
 func pathError(op, name string, err error) error {

@@ -55,8 +55,8 @@ func (f *memFile) Sync() error {
 	if err := f.begin(OpSync, false); err != nil {
 		f.mem.mu.Lock()
 		defer f.mem.mu.Unlock()
-		for sector := range f.node.unsynced {
-			f.node.unsynced[sector] = true
+		for index, d := range f.node.unsynced {
+			f.node.unsynced[index] = dirt{d.changed, d.changed}
 		}
 		f.node.failures++
 		f.failures = f.node.failures
@@ -69,11 +69,14 @@ func (f *memFile) Sync() error {
 		return pathError("sync", f.name, syscall.EIO)
 	}
 	n.synced.resize(n.live.size)
-	for sector, failed := range n.unsynced {
-		if !failed {
-			n.synced.copySector(&n.live, sector)
-			delete(n.unsynced, sector)
+	for index, d := range n.unsynced {
+		if d.failed == 0 {
+			n.synced.share(&n.live, index)
+			delete(n.unsynced, index)
+			continue
 		}
+		(d.changed &^ d.failed).each(index, func(sector int64) { n.synced.copySector(&n.live, sector) })
+		n.unsynced[index] = dirt{d.failed, d.failed}
 	}
 	return nil
 }
@@ -148,14 +151,12 @@ func (f *memFile) begin(op Op, invalid bool) error {
 // touch notes that n bytes at off were written.
 func (n *node) touch(off, count int64) {
 	n.modified = time.Now()
-	for sector := off / sectorSize; sector*sectorSize < off+count; sector++ {
-		n.unsynced[sector] = false
-	}
+	n.unsynced.change(off/sectorSize, (off+count+sectorSize-1)/sectorSize)
 }
 
 func (n *node) zero(off, end int64) {
 	n.modified = time.Now()
-	n.live.zero(off, end, func(sector int64) { n.unsynced[sector] = false })
+	n.live.zero(off, end, func(sector int64) { n.unsynced.change(sector, sector+1) })
 }
 
 func (n *node) truncate(size int64) {

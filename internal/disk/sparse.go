@@ -3,11 +3,19 @@ package disk
 import "bytes"
 
 const (
-	sectorSize = 512
-	pageSize   = 4096
+	sectorSize     = 512
+	pageSize       = 4096
+	sectorsPerPage = pageSize / sectorSize
 )
 
-type page [pageSize]byte
+// page is bytes of one file or, once it is shared, of several: from then on it never changes.
+type page struct {
+	data   [pageSize]byte
+	shared bool
+}
+
+// zeroPage is all pages to which nothing but zeros were written.
+var zeroPage = &page{shared: true}
 
 // sparse is the content of a file in memory: pages that were never written, or
 // that a hole covers, cost nothing and read as zero.
@@ -25,7 +33,7 @@ func (s *sparse) readAt(p []byte, off int64) int {
 	p = p[:min(int64(len(p)), s.size-off)]
 	eachPage(off, int64(len(p)), func(index, from, to, done int64) {
 		if pg := s.pages[index]; pg != nil {
-			copy(p[done:], pg[from:to])
+			copy(p[done:], pg.data[from:to])
 		} else {
 			clear(p[done : done+to-from])
 		}
@@ -35,20 +43,35 @@ func (s *sparse) readAt(p []byte, off int64) int {
 
 func (s *sparse) writeAt(p []byte, off int64) {
 	eachPage(off, int64(len(p)), func(index, from, to, done int64) {
-		copy(s.page(index)[from:to], p[done:])
+		piece := p[done : done+to-from]
+		if old := s.pages[index]; (old == nil || old == zeroPage) && bytes.Equal(piece, zeroPage.data[:len(piece)]) {
+			s.put(index, zeroPage)
+			return
+		}
+		copy(s.own(index).data[from:], piece)
 	})
 	s.size = max(s.size, off+int64(len(p)))
 }
 
-func (s *sparse) page(index int64) *page {
-	pg := s.pages[index]
-	if pg == nil {
-		pg = new(page)
-		if s.pages == nil {
-			s.pages = map[int64]*page{}
-		}
-		s.pages[index] = pg
+func (s *sparse) put(index int64, pg *page) {
+	if s.pages == nil {
+		s.pages = map[int64]*page{}
 	}
+	s.pages[index] = pg
+}
+
+// own gives a page that may be changed.
+func (s *sparse) own(index int64) *page {
+	pg := s.pages[index]
+	switch {
+	case pg == nil || pg == zeroPage:
+		pg = new(page)
+	case pg.shared:
+		pg = &page{data: pg.data}
+	default:
+		return pg
+	}
+	s.put(index, pg)
 	return pg
 }
 
@@ -57,43 +80,54 @@ func (s *sparse) page(index int64) *page {
 func (s *sparse) zero(off, end int64, changed func(sector int64)) {
 	for index, pg := range s.pages {
 		from, to := max(off, index*pageSize), min(end, (index+1)*pageSize)
-		for at := from; at < to; {
-			next := min(to, (at/sectorSize+1)*sectorSize)
-			clear(pg[at-index*pageSize : next-index*pageSize])
+		for at := from; at < to; at = (at/sectorSize + 1) * sectorSize {
 			changed(at / sectorSize)
-			at = next
 		}
-		if to-from == pageSize {
+		switch {
+		case to-from == pageSize:
 			delete(s.pages, index)
+		case from < to && pg != zeroPage:
+			clear(s.own(index).data[from-index*pageSize : to-index*pageSize])
 		}
 	}
 }
 
 // copySector takes one sector, whatever the size, from other.
 func (s *sparse) copySector(other *sparse, sector int64) {
-	index, from := sector*sectorSize/pageSize, sector*sectorSize%pageSize
+	index, from := sector/sectorsPerPage, sector%sectorsPerPage*sectorSize
 	src := other.pages[index]
-	if src == nil {
-		if dst := s.pages[index]; dst != nil {
-			clear(dst[from : from+sectorSize])
-		}
+	if src != nil {
+		copy(s.own(index).data[from:from+sectorSize], src.data[from:])
+	} else if s.pages[index] != nil {
+		clear(s.own(index).data[from : from+sectorSize])
+	}
+}
+
+// share makes a page that of other.
+func (s *sparse) share(other *sparse, index int64) {
+	pg := other.pages[index]
+	if pg == nil {
+		delete(s.pages, index)
 		return
 	}
-	copy(s.page(index)[from:from+sectorSize], src[from:from+sectorSize])
+	if !pg.shared { // else somebody else may be looking
+		pg.shared = true
+	}
+	s.put(index, pg)
 }
 
 func (s *sparse) resize(size int64) {
-	s.zero(size, max(size, s.size), func(int64) {})
+	if size < s.size {
+		s.zero(size, s.size, func(int64) {})
+	}
 	s.size = size
 }
 
 func (s *sparse) clone() sparse {
 	c := sparse{size: s.size, pages: make(map[int64]*page, len(s.pages))}
-	var none page
 	for index, pg := range s.pages {
-		if !bytes.Equal(pg[:], none[:]) {
-			same := *pg
-			c.pages[index] = &same
+		if pg != zeroPage && pg.data != zeroPage.data {
+			c.share(s, index)
 		}
 	}
 	return c
@@ -107,5 +141,37 @@ func eachPage(off, n int64, visit func(index, from, to, done int64)) {
 		to := min(pageSize, from+n-done)
 		visit(index, from, to, done)
 		done += to - from
+	}
+}
+
+// sectors are those of one page, a bit each.
+type sectors uint8
+
+// unsynced are the sectors of a file that differ from what is durable, by page.
+type unsynced map[int64]dirt
+
+// dirt is the unsynced sectors of one page.
+type dirt struct {
+	changed sectors
+	failed  sectors // of changed: a failed Sync had them
+}
+
+// change notes that sectors from first to the one before end were changed.
+func (u unsynced) change(first, end int64) {
+	for first < end {
+		index, n := first/sectorsPerPage, min(end-first, sectorsPerPage-first%sectorsPerPage)
+		mask := sectors((1<<n - 1) << (first % sectorsPerPage))
+		d := u[index]
+		u[index] = dirt{d.changed | mask, d.failed &^ mask}
+		first += n
+	}
+}
+
+// each visits the sectors of a page, in order.
+func (s sectors) each(index int64, visit func(sector int64)) {
+	for i := range int64(sectorsPerPage) {
+		if s>>i&1 != 0 {
+			visit(index*sectorsPerPage + i)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 )
@@ -46,19 +47,33 @@ type content []run
 
 // decode understands bytes that stand at off, or were appended.
 func decode(p []byte, off int64) (c content) {
-	for i, b := range p {
+	for i := 0; i < len(p); i++ {
 		number := uint8(0)
-		switch {
+		switch b := p[i]; {
 		case b >= 0x80:
 			if number = b&0x7f ^ key(off, i); number == 0 {
 				number = garbage
 			}
 		case b != 0:
 			number = garbage
+		default:
+			n := zeros(p[i:])
+			c = c.add(int64(n), 0)
+			i += n - 1
+			continue
 		}
 		c = c.add(1, number)
 	}
 	return c
+}
+
+// zeros counts them at the beginning: most of a file are holes.
+func zeros(p []byte) (n int) {
+	for ; len(p)-n >= 8 && binary.NativeEndian.Uint64(p[n:]) == 0; n += 8 {
+	}
+	for ; n < len(p) && p[n] == 0; n++ {
+	}
+	return n
 }
 
 func (c content) add(n int64, number uint8) content {

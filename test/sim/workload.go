@@ -195,6 +195,9 @@ func (w *worker) makeFileCall(name string, c fileCall) {
 	w.cluster.history.end(noted, output, err)
 }
 
+// buffers are those of reads.
+var buffers = sync.Pool{New: func() any { return new([3 * chunkSize]byte) }}
+
 // file carries a call out.
 func (m *mount) file(name string, c fileCall) (output any, err error) {
 	ctx, f := context.Background(), m.files[name]
@@ -209,7 +212,9 @@ func (m *mount) file(name string, c fileCall) (output any, err error) {
 	case "sync":
 		return nil, f.Sync(ctx)
 	}
-	p := make([]byte, c.n)
+	buffer := buffers.Get().(*[3 * chunkSize]byte)
+	defer buffers.Put(buffer)
+	p := buffer[:c.n]
 	n, err := f.ReadAtContext(ctx, p, c.off)
 	if errors.Is(err, io.EOF) {
 		err = nil
