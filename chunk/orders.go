@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 
 	"github.com/distrifs/distrifs/proto"
 )
@@ -187,14 +188,18 @@ func (s *Store) folderForCopy(old *replica) (*folder, error) {
 // copyPiece is what a copy asks its source for at once, in bytes.
 const copyPiece = 1 << 20
 
+// copyPieces are buffers of copies.
+var copyPieces = sync.Pool{New: func() any { return new([copyPiece]byte) }}
+
 // fill writes the chunk into a draft and makes it durable. Blocks of zeros stay
 // holes. Needs mu for writing.
 func (r *replica) fill(ctx context.Context, read func(context.Context, uint64, []byte) (int, error)) error {
-	buffer := make([]byte, copyPiece)
+	buffer := copyPieces.Get().(*[copyPiece]byte)
+	defer copyPieces.Put(buffer)
 	var length int64
 	for n := copyPiece; n == copyPiece && length < int64(r.layout()); length += int64(n) {
 		var err error
-		if n, err = read(ctx, uint64(length), buffer); err != nil {
+		if n, err = read(ctx, uint64(length), buffer[:]); err != nil {
 			return fmt.Errorf("copy %s: offset %d: %w", r.subject(), length, err)
 		}
 		if err := r.fillPiece(length, buffer[:n]); err != nil {

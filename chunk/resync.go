@@ -107,14 +107,12 @@ func (r *replica) makeEqual(ctx context.Context, from Source) error {
 	if err != nil {
 		return err
 	}
-	var buffer []byte
+	buffer := copyPieces.Get().(*[copyPiece]byte)
+	defer copyPieces.Put(buffer)
 	for first := 0; first < len(differ); {
 		run := 1 // blocks in a row
 		for run < copyPiece/blockSize && first+run < len(differ) && differ[first+run] == differ[first]+int64(run) {
 			run++
-		}
-		if buffer == nil {
-			buffer = make([]byte, copyPiece)
 		}
 		off := differ[first] * blockSize
 		data := buffer[:min(int64(run)*blockSize, int64(length)-off)]

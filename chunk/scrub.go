@@ -45,7 +45,7 @@ type scrubber struct {
 	left     int64     // bytes of the pass
 	due      time.Time // when the next piece may be read
 	saved    time.Time
-	buffer   [scrubPiece]byte
+	buffer   []byte // of the pass
 }
 
 func newScrubber(s *Store, f *folder, period time.Duration) *scrubber {
@@ -81,6 +81,8 @@ func (sc *scrubber) pass(ctx context.Context) {
 	}
 	total := sc.left
 	sc.due, sc.saved = time.Now(), time.Now()
+	sc.buffer = make([]byte, scrubPiece)
+	defer func() { sc.buffer = nil }()
 	for _, item := range list {
 		sc.folder.scrubbed(total-sc.left, total, sc.progress.Finished)
 		if !sc.verify(ctx, item) {
@@ -104,7 +106,7 @@ func (sc *scrubber) verify(ctx context.Context, item scrubItem) bool {
 	if r == nil {
 		return ctx.Err() == nil
 	}
-	found, err := r.verify(sc.buffer[:], func(n int) bool { return sc.pace(ctx, n) })
+	found, err := r.verify(sc.buffer, func(n int) bool { return sc.pace(ctx, n) })
 	if found {
 		sc.progress.Damaged++
 		sc.store.log.Error("the scrub found damage", "chunk", item.id, "folder", sc.folder.path, "error", err)

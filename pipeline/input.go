@@ -7,8 +7,12 @@ import (
 	"sync/atomic"
 )
 
-// inputSize holds fifteen frames of 4 KiB, and any header with its meta.
-const inputSize = 64 << 10
+// inputSize holds fifteen frames of 4 KiB, and any header with its meta. A connection that
+// never receives as much at once does with less.
+const (
+	inputSize  = 64 << 10
+	inputBegin = 4 << 10
+)
 
 // input is the receiving half of a connection. One goroutine at a time uses it;
 // the atomic fields are for those who watch over its progress.
@@ -26,7 +30,7 @@ type input struct {
 }
 
 func newInput(conn net.Conn, before func(), interrupted func() error) *input {
-	return &input{conn: conn, before: before, interrupted: interrupted, buf: make([]byte, inputSize)}
+	return &input{conn: conn, before: before, interrupted: interrupted, buf: make([]byte, inputBegin)}
 }
 
 // buffered is the number of bytes that can be had without blocking.
@@ -51,7 +55,9 @@ func (in *input) fill() error {
 		in.r = 0
 	}
 	n, err := in.receive(in.buf[in.w:])
-	in.w += n
+	if in.w += n; in.w == len(in.buf) && in.w < inputSize {
+		in.buf = append(in.buf, make([]byte, inputSize-in.w)...)
+	}
 	return err
 }
 
@@ -65,7 +71,7 @@ func (in *input) readFull(dst []byte) (n int, err error) {
 		switch {
 		case n == len(dst):
 			return n, nil
-		case len(dst)-n < len(in.buf)/2:
+		case len(dst)-n < inputSize/2:
 			err = in.fill()
 		default:
 			m, err = in.receive(dst[n:])

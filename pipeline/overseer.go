@@ -7,7 +7,7 @@ import (
 
 const (
 	overseerTick  = time.Millisecond
-	overseerQuiet = 100 // ticks without a request being served, after which it sleeps
+	overseerQuiet = 20 // ticks without a request being served, after which it sleeps
 )
 
 // overseer looks every millisecond for connections whose reading role is held up.

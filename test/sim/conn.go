@@ -26,7 +26,7 @@ type stream struct {
 	flight  []segment
 	last    time.Time // arrival of the last segment
 	unread  int       // bytes in flight and arrived
-	arrived []byte
+	arrived [][]byte
 	ended   error // what a reader gets behind what arrived
 	broken  error // what a writer gets
 	deaf    bool  // nobody reads any more
@@ -75,7 +75,9 @@ func (s *stream) deliver() {
 			refused = refused || len(g.data) > 0
 			continue
 		}
-		s.arrived = append(s.arrived, g.data...)
+		if len(g.data) > 0 {
+			s.arrived = append(s.arrived, g.data)
+		}
 		if g.end != nil && s.ended == nil {
 			s.ended = g.end
 		}
@@ -152,8 +154,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		case c.late(&c.reads):
 			return 0, os.ErrDeadlineExceeded
 		case len(s.arrived) > 0 && s.ended != syscall.ECONNRESET:
-			n := copy(p, s.arrived)
-			s.arrived = s.arrived[n:]
+			n := s.take(p)
 			s.unread -= n
 			s.changed.Broadcast()
 			return n, nil
@@ -162,6 +163,18 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		s.changed.Wait()
 	}
+}
+
+// take needs s.mu.
+func (s *stream) take(p []byte) (n int) {
+	for n < len(p) && len(s.arrived) > 0 {
+		m := copy(p[n:], s.arrived[0])
+		n += m
+		if s.arrived[0] = s.arrived[0][m:]; len(s.arrived[0]) == 0 {
+			s.arrived = s.arrived[1:]
+		}
+	}
+	return n
 }
 
 func (c *conn) Write(p []byte) (n int, err error) {

@@ -7,10 +7,11 @@
 //
 // # How to run it
 //
-//	go test ./test/sim                        a hundred seeds, at most 30 s, as make test does
+//	go test ./test/sim                        two thousand seeds, at most a minute, as make test does
 //	go test ./test/sim -seeds 5000            more of them
 //	go test ./test/sim -for 8h -timeout 0     new seeds for so long
 //	go test ./test/sim -seed 4711             one seed; -log shows what the parts log
+//	go test ./test/sim -cores 1               in one process, where -cpuprofile shows something
 //	go test ./test/sim -faults all            all faults, also those that make test leaves out;
 //	                                          or any of break, slow, part, kill, power, flip, sick, blackout
 //
