@@ -365,6 +365,33 @@ func TestAllRestartedBeforeTheFirstWrite(t *testing.T) {
 	})
 }
 
+// A file is cut off while its writer's report waits for a silent chunkserver: the chunk is gone by
+// order, and not lost.
+func TestFreedWhileItsChainIsReplaced(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		t := c.t
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		chain := c.chainOf(f.Chunk)
+		for _, n := range chain[:2] {
+			n.hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1}, false)
+		}
+		chain[2].set(func() { chain[2].deaf = true })
+		answered := make(chan struct{})
+		go func() {
+			defer close(answered)
+			one.fail(f, 1)
+		}()
+		time.Sleep(time.Second)
+		must[*pb.AttrReply](t)(one.api().SetAttr(t.Context(), &pb.SetAttrRequest{Caller: one.changes(), Inode: f.Attr.Inode, Size: new(uint64(0))}))
+		<-answered
+		if got := c.take(); !strings.HasSuffix(got, "client <- not found after 5s") {
+			t.Error(got)
+		}
+	})
+}
+
 // A copy that takes longer than the writer waits for one answer is not begun anew.
 func TestCopyOutlivesTheReport(t *testing.T) {
 	inCluster(t, 4, Config{}, func(c *cluster) {

@@ -144,7 +144,7 @@ func (m *Master) complete(c state.Chunk) bool {
 // probe asks the members that are there without a replica, as far as is known, whether
 // they have one: they may have been written to since their last heartbeat.
 func (m *Master) probe(ctx context.Context, c state.Chunk) {
-	if c.Version != firstVersion {
+	if c.Version != firstVersion || c.Committed && m.nodes.Good(c) > 0 {
 		return
 	}
 	var unknown []proto.NodeID
@@ -262,6 +262,9 @@ func (m *Master) nextChain(c state.Chunk, members []registry.Member, f failure, 
 		return nil, nil, proto.E(proto.TooFewReplicas, "", "",
 			fmt.Sprintf("%d of %d replicas are left and no chunkserver can take another; at least %d are needed", len(all), len(c.Chain), least))
 	case hopeless(c, members, m.giveUp()):
+		if _, err := m.current(c); err != nil { // its replicas were deleted
+			return nil, nil, err
+		}
 		return nil, nil, proto.E(proto.IO, "", "", "no member of the chain has a replica any more")
 	default:
 		return nil, nil, proto.E(proto.Unavailable, "", "", "no member of the chain is there with a good replica")
