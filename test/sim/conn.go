@@ -184,6 +184,7 @@ func (c *conn) Write(p []byte) (n int, err error) {
 	for len(p) > 0 {
 		switch room := window - s.unread; {
 		case s.broken != nil:
+			c.in.end(s.broken) // also if what says so cannot arrive: who writes to a socket that is reset reads no more
 			return n, s.broken
 		case c.late(&c.writes):
 			return n, os.ErrDeadlineExceeded
