@@ -127,7 +127,7 @@ func (m *Master) planLeaving(c state.Chunk, from proto.NodeID) movePlan {
 // moveTargets chooses where a chunk moves to, of those that are not busy. Rebalancing
 // moves only to where there is more room.
 func (m *Master) moveTargets(c state.Chunk, p movePlan, n need) []proto.NodeID {
-	return m.nodes.PlaceBeside(p.want, c.Chain, func(node proto.NodeID) bool {
+	return m.nodes.PlaceBeside(p.want, c.ID, c.Chain, func(node proto.NodeID) bool {
 		return m.repairs.isBusy(node) || n.from != 0 && !slices.Contains(n.to, node)
 	})
 }

@@ -300,7 +300,7 @@ func (m *Master) inBackground(group *sync.WaitGroup, n need, nodes []proto.NodeI
 func (m *Master) repairTargets(c state.Chunk, p repairPlan) []proto.NodeID {
 	targets := slices.DeleteFunc(slices.Clone(p.again), m.repairs.isBusy)
 	if p.want > 0 {
-		targets = append(targets, m.nodes.PlaceBeside(p.want, c.Chain, m.repairs.isBusy)...)
+		targets = append(targets, m.nodes.PlaceBeside(p.want, c.ID, c.Chain, m.repairs.isBusy)...)
 	}
 	return targets
 }

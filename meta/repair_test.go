@@ -340,3 +340,27 @@ func TestLossJustAfterACommit(t *testing.T) { // G7
 		}
 	})
 }
+
+// A chunkserver that a chain went on without is taken back when it is there again: what it
+// has is compared, not copied again elsewhere.
+func TestWhoHasAReplicaIsTakenBack(t *testing.T) {
+	inCluster(t, 5, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.file("f")
+		one.write(f)
+		time.Sleep(time.Minute)
+		back := c.chainOf(f.Chunk)[1]
+		back.kill()
+		one.fail(f, 1, back.id)
+		back.start()
+		c.take()
+		time.Sleep(time.Minute)
+		story(c.t, c.take(), `
+			master -> 1: set version 3 = ok
+
+			master -> 3: copy version 3 from [1] = ok
+
+			master -> 2: copy version 3 from [1 3] = ok`)
+	})
+}

@@ -61,9 +61,10 @@ func (r *Registry) Place(want, least int, exclude ...proto.NodeID) ([]proto.Node
 }
 
 // PlaceBeside chooses up to want chunkservers for further replicas of a chunk, as
-// Place does, on other hosts than those of the chain if there are any. Those that are
-// busy, and suspects, are not chosen.
-func (r *Registry) PlaceBeside(want int, chain []proto.NodeID, busy func(proto.NodeID) bool) []proto.NodeID {
+// Place does, on other hosts than those of the chain if there are any. One that still has an
+// older replica, of a chain that it was in, comes before others: little is copied to
+// it. Those that are busy, and suspects, are not chosen.
+func (r *Registry) PlaceBeside(want int, id proto.ChunkID, chain []proto.NodeID, busy func(proto.NodeID) bool) []proto.NodeID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	hosts := map[string]bool{}
@@ -73,7 +74,10 @@ func (r *Registry) PlaceBeside(want int, chain []proto.NodeID, busy func(proto.N
 		case slices.Contains(chain, n.id):
 			hosts[n.host] = n.alive || hosts[n.host]
 		case r.takes(n) && !n.suspect && !busy(n.id):
-			candidates = append(candidates, n.candidate())
+			c := n.candidate()
+			held := n.strays[id]
+			c.has = held.Version != 0 && !held.Corrupt && !held.Accused && !held.Slow && !held.Failing
+			candidates = append(candidates, c)
 		}
 	}
 	slices.SortFunc(candidates, better)
@@ -106,13 +110,20 @@ func (r *Registry) pick(candidates []candidate, want int, hosts map[string]bool)
 // servers that are much alike take turns.
 type candidate struct {
 	*node
+	has  bool // an older replica of the chunk
 	load int
 	free uint64
 }
 
-func (n *node) candidate() candidate { return candidate{n, n.loadClass(), n.freeClass()} }
+func (n *node) candidate() candidate { return candidate{n, false, n.loadClass(), n.freeClass()} }
 
 func better(a, b candidate) int {
+	if a.has != b.has {
+		if a.has {
+			return -1
+		}
+		return 1
+	}
 	return cmp.Or(cmp.Compare(a.load, b.load), cmp.Compare(b.free, a.free), cmp.Compare(a.picked, b.picked))
 }
 

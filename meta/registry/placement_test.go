@@ -121,7 +121,7 @@ func TestSuspectsUntilTheNextHeartbeat(t *testing.T) {
 	if got := must(r.Place(3, 3)); len(got) != 3 {
 		t.Errorf("where three are needed, on %v", got)
 	}
-	if got := r.PlaceBeside(2, []proto.NodeID{1}, func(proto.NodeID) bool { return false }); !slices.Equal(got, []proto.NodeID{3}) {
+	if got := r.PlaceBeside(2, 5, []proto.NodeID{1}, func(proto.NodeID) bool { return false }); !slices.Equal(got, []proto.NodeID{3}) {
 		t.Errorf("beside 1, on %v", got)
 	}
 	r.Heartbeat(n.stream, &pb.HeartbeatRequest{Node: 2, Incarnation: 1, Sequence: 100, Disks: disks}, noChunks{})
