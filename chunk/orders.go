@@ -64,7 +64,12 @@ func (s *Store) raise(id proto.ChunkID, v proto.Version, create bool, set func(*
 }
 
 // setVersion gives the replica a version. It is clean from then on, if its bytes stand, or else
-// unclean. It needs mu for writing; nothing is confirmed before a sync.
+// unclean. It needs mu for writing; nothing is confirmed before a sync, unless the version is firm.
+//
+// A writer waits for that. What was synced at versions before is durable in a clean
+// replica that was in the chain at each of them, and of the rest nothing was promised: one that goes on to the
+// next version makes that durable alone. Who was left behind at a version missed its syncs, and an
+// unclean one may have lost what it had: of these everything is synced.
 func (r *replica) setVersion(v proto.Version, stands bool) error {
 	if err := r.exists("set version"); err != nil {
 		return err
@@ -78,6 +83,7 @@ func (r *replica) setVersion(v proto.Version, stands bool) error {
 	if err := r.open(); err != nil {
 		return err
 	}
+	goesOn := stands && v == r.version.Next() && !r.unclean && !r.fresh && !r.stale
 	before, unclean, gaps := r.version, r.unclean, r.gaps
 	r.version, r.unclean, r.gaps = v, !stands, gaps && !stands
 	flags := r.flags &^ flagUnclean
@@ -88,6 +94,10 @@ func (r *replica) setVersion(v proto.Version, stands bool) error {
 	if err := r.writeFooter(flags); err != nil {
 		r.version, r.unclean, r.gaps, r.stale = before, unclean, gaps, true
 		return err
+	}
+	if goesOn {
+		r.firm = v
+		return r.harden()
 	}
 	r.writes, r.firm = r.writes+1, 0 // to be synced
 	return nil

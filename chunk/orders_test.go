@@ -175,3 +175,45 @@ func TestConfirmingAVersionAgainSyncsNothing(t *testing.T) {
 	mem.SetHook(nil)
 	must(t, s.Close())
 }
+
+// A writer waits for its chain to be replaced, so a clean replica that goes on to the next version
+// makes that durable alone. One that has missed a version may have missed a sync, and one
+// that is unclean may have lost what it had: all of what is there is made durable (G1).
+func TestWhatAVersionMakesDurable(t *testing.T) {
+	content := bytes.Repeat([]byte("b"), 20_000)
+	for name, c := range map[string]struct {
+		to    proto.Version
+		crash bool
+		all   bool
+	}{"next": {to: 2}, "skipped": {to: 3, all: true}, "unclean": {to: 2, crash: true, all: true}} {
+		kept := 0
+		const seeds = 40
+		for seed := range uint64(seeds) {
+			mem := disk.NewMem()
+			s := openStore(t, testOptions(mem, "/data"))
+			must(t, write(s, testChunk(1), 1, 0, bytes.Repeat([]byte("a"), 20_000), true))
+			must(t, s.Sync(testChunk(1), 1))
+			must(t, write(s, testChunk(1), 1, 0, content, false))
+			if c.crash {
+				mem = mem.CrashClone(1)
+				s = openStoreAt(t, mem)
+				must(t, s.LetStand(1, c.to))
+				content, _ = read(t, s, testChunk(1), c.to, 0, 20_000)
+			} else {
+				must(t, s.SetVersion(1, c.to, false))
+			}
+			after := openStoreAt(t, mem.CrashClone(seed))
+			if v := after.replicaState(1).Version; v != uint64(c.to) {
+				t.Fatalf("%s, seed %d: version %d", name, seed, v)
+			}
+			got, err := read(t, settled(t, after), testChunk(1), c.to, 0, 20_000)
+			must(t, err)
+			if bytes.Equal(got, content) {
+				kept++
+			}
+		}
+		if c.all != (kept == seeds) {
+			t.Errorf("%s: what was written is there after %d of %d crashes", name, kept, seeds)
+		}
+	}
+}

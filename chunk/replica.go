@@ -190,11 +190,27 @@ func (r *replica) close() {
 func (r *replica) writeFooter(flags uint32) error {
 	s := getScratch()
 	defer s.release()
-	f := footer{flags: flags, chunk: r.name, version: r.version, length: r.length, capacity: int64(r.layout())}
-	if _, err := r.file.WriteAt(f.encode(s.footer[:]), r.layout().footerAt()); err != nil {
+	if _, err := r.file.WriteAt(r.footer(s, flags), r.layout().footerAt()); err != nil {
 		return r.folder.failed("write footer of "+r.subject(), err)
 	}
 	r.flags = flags
+	return nil
+}
+
+// footer is what the footer's page is to be.
+func (r *replica) footer(s *scratch, flags uint32) []byte {
+	f := footer{flags: flags, chunk: r.name, version: r.version, length: r.length, capacity: int64(r.layout())}
+	return f.encode(s.footer[:])
+}
+
+// harden makes the footer, as it was written, durable, and not what else was written. Needs mu
+// for writing, and an open file.
+func (r *replica) harden() error {
+	s := getScratch()
+	defer s.release()
+	if err := r.file.WriteSynced(r.footer(s, r.flags), r.layout().footerAt()); err != nil {
+		return r.lose(r.folder.failed("sync "+r.subject(), err)) // L9
+	}
 	return nil
 }
 

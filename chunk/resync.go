@@ -68,11 +68,15 @@ func (s *Store) Resync(ctx context.Context, id proto.ChunkID, v proto.Version, f
 	}
 	r.mu.Lock()
 	err := r.setVersion(v, true)
+	firm := r.firm == v
 	r.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	s.changes.note(id, false)
+	if firm {
+		return nil
+	}
 	return r.sync(false)
 }
 

@@ -49,6 +49,10 @@ type File interface {
 	// success says nothing about it (L9).
 	Sync() error
 
+	// WriteSynced is WriteAt of bytes that are durable when it returns nil. What else was
+	// written need not be. An error is like one of Sync.
+	WriteSynced(p []byte, off int64) error
+
 	Truncate(size int64) error
 	Size() (int64, error)
 

@@ -256,3 +256,35 @@ func TestCapacity(t *testing.T) {
 	_, err = f.WriteAt([]byte{1}, 0)
 	must(t, err)
 }
+
+func TestWriteSynced(t *testing.T) {
+	m := NewMem()
+	f := open(t, m, "/f")
+	f.WriteAt(bytes.Repeat([]byte{1}, 3*sectorSize), 0)
+	must(t, f.Sync())
+	must(t, m.SyncDir("/"))
+	f.WriteAt(bytes.Repeat([]byte{2}, 3*sectorSize), 0)
+	must(t, f.WriteSynced(bytes.Repeat([]byte{3}, sectorSize), sectorSize))
+	look := func(c *Mem) string {
+		data := text(t, c, "/f")
+		return fmt.Sprint(data[0], data[sectorSize], data[2*sectorSize])
+	}
+	expect(t, seen(m, look), "1 3 1", "1 3 2", "2 3 1", "2 3 2")
+	m.Inject(Fault{Op: OpSync, Times: 1})
+	if err := f.WriteSynced(bytes.Repeat([]byte{4}, sectorSize), sectorSize); !errors.Is(err, syscall.EIO) {
+		t.Errorf("write synced: %v", err)
+	}
+	must(t, f.Sync()) // L9
+	expect(t, seen(m, look), "1 3 1", "1 3 2", "2 3 1", "2 3 2", "1 4 1", "1 4 2", "2 4 1", "2 4 2")
+}
+
+func TestWriteSyncedOnTheMachinesDisk(t *testing.T) {
+	name := t.TempDir() + "/f"
+	f, err := OS.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	must(t, err)
+	must(t, f.WriteSynced([]byte("there"), 3))
+	must(t, f.Close())
+	if got, err := os.ReadFile(name); err != nil || string(got) != "\x00\x00\x00there" {
+		t.Errorf("%q, %v", got, err)
+	}
+}

@@ -52,6 +52,44 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 // durable stays unsynced for good: each other open file of the same content is
 // told once, by the failure of its next Sync, and later ones skip it.
 func (f *memFile) Sync() error {
+	if err := f.beginSync(); err != nil {
+		return err
+	}
+	defer f.mem.mu.Unlock()
+	n := f.node
+	n.synced.resize(n.live.size)
+	for index, d := range n.unsynced {
+		if d.failed == 0 {
+			n.synced.share(&n.live, index)
+			delete(n.unsynced, index)
+			continue
+		}
+		(d.changed &^ d.failed).each(index, func(sector int64) { n.synced.copySector(&n.live, sector) })
+		n.unsynced[index] = dirt{d.failed, d.failed}
+	}
+	return nil
+}
+
+// WriteSynced fails as Sync does, and is counted as one.
+func (f *memFile) WriteSynced(p []byte, off int64) error {
+	if _, err := f.WriteAt(p, off); err != nil {
+		return err
+	}
+	if err := f.beginSync(); err != nil {
+		return err
+	}
+	defer f.mem.mu.Unlock()
+	n, end := f.node, off+int64(len(p))
+	n.synced.size = max(n.synced.size, end)
+	for sector := off / sectorSize; sector*sectorSize < end; sector++ {
+		n.synced.copySector(&n.live, sector)
+		n.unsynced.clear(sector)
+	}
+	return nil
+}
+
+// beginSync is begin of what makes something durable.
+func (f *memFile) beginSync() error {
 	if err := f.begin(OpSync, false); err != nil {
 		f.mem.mu.Lock()
 		defer f.mem.mu.Unlock()
@@ -62,21 +100,10 @@ func (f *memFile) Sync() error {
 		f.failures = f.node.failures
 		return err
 	}
-	defer f.mem.mu.Unlock()
-	n := f.node
-	if f.failures < n.failures {
-		f.failures = n.failures
+	if f.failures < f.node.failures {
+		f.failures = f.node.failures
+		f.mem.mu.Unlock()
 		return pathError("sync", f.name, syscall.EIO)
-	}
-	n.synced.resize(n.live.size)
-	for index, d := range n.unsynced {
-		if d.failed == 0 {
-			n.synced.share(&n.live, index)
-			delete(n.unsynced, index)
-			continue
-		}
-		(d.changed &^ d.failed).each(index, func(sector int64) { n.synced.copySector(&n.live, sector) })
-		n.unsynced[index] = dirt{d.failed, d.failed}
 	}
 	return nil
 }

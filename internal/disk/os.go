@@ -104,6 +104,27 @@ func (f osFile) Sync() error {
 	return f.control("fdatasync", func(fd int) error { return unix.Fdatasync(fd) })
 }
 
+func (f osFile) WriteSynced(p []byte, off int64) error {
+	for len(p) > 0 {
+		n := 0
+		err := f.control("write synced", func(fd int) (err error) {
+			n, err = unix.Pwritev2(fd, [][]byte{p}, off, unix.RWF_DSYNC)
+			return err
+		})
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+			if _, err = f.WriteAt(p, off); err == nil {
+				err = f.Sync()
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

@@ -167,6 +167,17 @@ func (u unsynced) change(first, end int64) {
 	}
 }
 
+// clear notes that a sector does not differ any more.
+func (u unsynced) clear(sector int64) {
+	index, mask := sector/sectorsPerPage, sectors(1)<<(sector%sectorsPerPage)
+	d := u[index]
+	if d.changed &^= mask; d.changed == 0 {
+		delete(u, index)
+	} else {
+		u[index] = dirt{d.changed, d.failed &^ mask}
+	}
+}
+
 // each visits the sectors of a page, in order.
 func (s sectors) each(index int64, visit func(sector int64)) {
 	for i := range int64(sectorsPerPage) {

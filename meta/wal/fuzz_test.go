@@ -117,13 +117,14 @@ func (m *memory) WriteAt(p []byte, off int64) (int, error) {
 	m.bytes = append(m.bytes, make([]byte, max(0, int(off)+len(p)-len(m.bytes)))...)
 	return copy(m.bytes[off:], p), nil
 }
-func (m *memory) Close() error                 { return nil }
-func (m *memory) Sync() error                  { return nil }
-func (m *memory) Truncate(int64) error         { return nil }
-func (m *memory) Size() (int64, error)         { return int64(len(m.bytes)), nil }
-func (m *memory) Allocate(int64, int64) error  { return nil }
-func (m *memory) PunchHole(int64, int64) error { return nil }
-func (m *memory) Name() string                 { return "memory" }
+func (m *memory) Close() error                          { return nil }
+func (m *memory) Sync() error                           { return nil }
+func (m *memory) WriteSynced(p []byte, off int64) error { _, err := m.WriteAt(p, off); return err }
+func (m *memory) Truncate(int64) error                  { return nil }
+func (m *memory) Size() (int64, error)                  { return int64(len(m.bytes)), nil }
+func (m *memory) Allocate(int64, int64) error           { return nil }
+func (m *memory) PunchHole(int64, int64) error          { return nil }
+func (m *memory) Name() string                          { return "memory" }
 
 func checkpointOf(t testing.TB, content []byte, index, term uint64) []byte {
 	m := &memory{}

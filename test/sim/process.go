@@ -150,6 +150,10 @@ func (f *processFile) Size() (n int64, err error) {
 
 func (f *processFile) Sync() error { return f.process.run(f.File.Sync) }
 
+func (f *processFile) WriteSynced(p []byte, off int64) error {
+	return f.process.run(func() error { return f.File.WriteSynced(p, off) })
+}
+
 func (f *processFile) Truncate(size int64) error {
 	return f.process.run(func() error { return f.File.Truncate(size) })
 }
