@@ -92,8 +92,8 @@ func (l *local) Sums(context.Context) (length uint64, sums []uint32, err error) 
 	return l.store.Sums(l.chunk, l.version, 0, uint64(l.store.layout()), nil)
 }
 
-func (l *local) Read(_ context.Context, off uint64, dst []byte) (int, error) {
-	return l.store.Read(l.chunk, l.version, off, dst, make([]uint32, pieces(off, len(dst))))
+func (l *local) Read(_ context.Context, off uint64, dst []byte, sums []uint32) (int, error) {
+	return l.store.Read(l.chunk, l.version, off, dst, sums)
 }
 
 // peers is what other chunkservers are read with.
@@ -114,8 +114,8 @@ func (r *remote) Sums(ctx context.Context) (length uint64, sums []uint32, err er
 	return r.peers.Sums(ctx, r.chunk, r.version, r.from)
 }
 
-func (r *remote) Read(ctx context.Context, off uint64, dst []byte) (int, error) {
-	return r.peers.Read(ctx, pipeline.ReadRequest{Chunk: r.chunk, Version: r.version, Offset: off, From: r.from}, dst)
+func (r *remote) Read(ctx context.Context, off uint64, dst []byte, sums []uint32) (int, error) {
+	return r.peers.Read(ctx, pipeline.ReadRequest{Chunk: r.chunk, Version: r.version, Offset: off, From: r.from, Sums: sums}, dst)
 }
 
 // paced is a Source that is read at a rate.
@@ -124,9 +124,9 @@ type paced struct {
 	pace *pace
 }
 
-func (p *paced) Read(ctx context.Context, off uint64, dst []byte) (int, error) {
+func (p *paced) Read(ctx context.Context, off uint64, dst []byte, sums []uint32) (int, error) {
 	if !p.pace.wait(ctx, len(dst)) {
 		return 0, proto.E(proto.Unavailable, "copy", "", "the chunkserver stops")
 	}
-	return p.Source.Read(ctx, off, dst)
+	return p.Source.Read(ctx, off, dst, sums)
 }

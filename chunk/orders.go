@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
 
 	"github.com/distrifs/distrifs/proto"
 )
@@ -132,11 +131,10 @@ func (s *Store) Delete(id proto.ChunkID, v proto.Version, epoch proto.Epoch) err
 	return nil
 }
 
-// Copy makes a replica of version v from what read gives: the chunk's bytes from
-// an offset, less than asked for at its end. It is durable when Copy returns. An
+// Copy makes a replica of version v from what read gives, as Source.Read does. It is durable when Copy returns. An
 // older, corrupt, lost or unclean replica is replaced; a good one of version v
 // counts as the copy; a newer one is never touched (L1).
-func (s *Store) Copy(ctx context.Context, id proto.ChunkID, v proto.Version, read func(ctx context.Context, off uint64, dst []byte) (int, error)) error {
+func (s *Store) Copy(ctx context.Context, id proto.ChunkID, v proto.Version, read pieceReader) error {
 	if s.membership.Load() == nil || v == 0 {
 		return proto.E(proto.Unavailable, "copy", fmt.Sprintf("chunk %v version %d", id, v), "this chunkserver has not joined a cluster yet")
 	}
@@ -193,55 +191,6 @@ func (s *Store) folderForCopy(old *replica) (*folder, error) {
 		}
 	}
 	return s.choose()
-}
-
-// copyPiece is what a copy asks its source for at once, in bytes.
-const copyPiece = 1 << 20
-
-// copyPieces are buffers of copies.
-var copyPieces = sync.Pool{New: func() any { return new([copyPiece]byte) }}
-
-// fill writes the chunk into a draft and makes it durable. Blocks of zeros stay
-// holes. Needs mu for writing.
-func (r *replica) fill(ctx context.Context, read func(context.Context, uint64, []byte) (int, error)) error {
-	buffer := copyPieces.Get().(*[copyPiece]byte)
-	defer copyPieces.Put(buffer)
-	var length int64
-	for n := copyPiece; n == copyPiece && length < int64(r.layout()); length += int64(n) {
-		var err error
-		if n, err = read(ctx, uint64(length), buffer[:]); err != nil {
-			return fmt.Errorf("copy %s: offset %d: %w", r.subject(), length, err)
-		}
-		if err := r.fillPiece(length, buffer[:n]); err != nil {
-			return err
-		}
-	}
-	r.length = length
-	if err := r.writeFooter(0); err != nil {
-		return err
-	}
-	if err := r.file.Sync(); err != nil {
-		return r.folder.failed("sync "+r.subject(), err)
-	}
-	return nil
-}
-
-func (r *replica) fillPiece(off int64, data []byte) error {
-	sums := blockSums(data)
-	for len(sums) > 0 {
-		run := 0 // blocks alike: all zero, or all not
-		for run < len(sums) && (sums[run] == zeroSum) == (sums[0] == zeroSum) {
-			run++
-		}
-		n := min(run*blockSize, len(data))
-		if sums[0] != zeroSum || !isZero(data[:n]) {
-			if err := r.put(off, data[:n], sums[:run]); err != nil {
-				return err
-			}
-		}
-		off, data, sums = off+int64(n), data[n:], sums[run:]
-	}
-	return nil
 }
 
 // install puts a finished draft in the place of what is in the index. It needs

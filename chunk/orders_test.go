@@ -12,10 +12,10 @@ import (
 )
 
 // sourceOf reads chunk id for a copy.
-func sourceOf(s *Store, id int) func(context.Context, uint64, []byte) (int, error) {
-	return func(_ context.Context, off uint64, dst []byte) (int, error) {
+func sourceOf(s *Store, id int) pieceReader {
+	return func(_ context.Context, off uint64, dst []byte, sums []uint32) (int, error) {
 		version := s.replicaState(proto.ChunkID(id)).Version
-		return s.Read(testChunk(id), proto.Version(version), off, dst, make([]uint32, pieces(off, len(dst))))
+		return s.Read(testChunk(id), proto.Version(version), off, dst, sums)
 	}
 }
 
@@ -112,12 +112,12 @@ func TestCopy(t *testing.T) {
 		}
 	}
 	calls := 0
-	must(t, s.Copy(t.Context(), 3, 3, func(context.Context, uint64, []byte) (int, error) { calls++; return 0, nil }))
+	must(t, s.Copy(t.Context(), 3, 3, func(context.Context, uint64, []byte, []uint32) (int, error) { calls++; return 0, nil }))
 	if calls != 0 {
 		t.Error("a good replica of the version was copied again")
 	}
 	broken := errors.New("source is gone")
-	err := s.Copy(t.Context(), 2, 4, func(context.Context, uint64, []byte) (int, error) { return 0, broken })
+	err := s.Copy(t.Context(), 2, 4, func(context.Context, uint64, []byte, []uint32) (int, error) { return 0, broken })
 	if !errors.Is(err, broken) {
 		t.Errorf("failed source: %v", err)
 	}

@@ -14,8 +14,9 @@ type Source interface {
 	// Sums gives the length in bytes, and the CRC-32C of each block, zeros understood
 	// behind the length.
 	Sums(ctx context.Context) (length uint64, sums []uint32, err error)
-	// Read fills dst with verified bytes from off; n < len(dst): the replica ends there.
-	Read(ctx context.Context, off uint64, dst []byte) (n int, err error)
+	// Read fills dst with verified bytes from off, a border of blocks, and sums with the
+	// CRC-32C of each of their blocks; n < len(dst): the replica ends there.
+	Read(ctx context.Context, off uint64, dst []byte, sums []uint32) (n int, err error)
 }
 
 // Sums is what a Source gives of a replica here, for n bytes from off, a border of
@@ -111,23 +112,23 @@ func (r *replica) makeEqual(ctx context.Context, from Source) error {
 	if err != nil {
 		return err
 	}
-	buffer := copyPieces.Get().(*[copyPiece]byte)
-	defer copyPieces.Put(buffer)
+	p := piecePool.Get().(*piece)
+	defer piecePool.Put(p)
 	for first := 0; first < len(differ); {
 		run := 1 // blocks in a row
 		for run < copyPiece/blockSize && first+run < len(differ) && differ[first+run] == differ[first]+int64(run) {
 			run++
 		}
 		off := differ[first] * blockSize
-		data := buffer[:min(int64(run)*blockSize, int64(length)-off)]
-		n, err := from.Read(ctx, uint64(off), data)
+		data := p.data[:min(int64(run)*blockSize, int64(length)-off)]
+		n, err := from.Read(ctx, uint64(off), data, p.sums[:])
 		if err != nil {
 			return fmt.Errorf("make %s equal: offset %d: %w", r.subject(), off, err)
 		}
 		if n < len(data) {
 			return r.fail(proto.Unavailable, "make equal", fmt.Sprintf("the other replica ends at %d", off+int64(n)), nil)
 		}
-		if err := r.overwrite(off, data); err != nil {
+		if err := r.overwrite(off, data, p.sums[:blocksOf(int64(n))]); err != nil {
 			return err
 		}
 		first += run
@@ -183,28 +184,8 @@ func (r *replica) change(write func() error) error {
 
 // overwrite puts whole blocks, of which the last may be cut off by the length, in the
 // place of what is there; blocks of zeros give their space back.
-func (r *replica) overwrite(off int64, data []byte) error {
-	return r.change(func() error {
-		sums := blockSums(data)
-		for len(sums) > 0 {
-			run := 0 // blocks alike: all zero, or all not
-			for run < len(sums) && (sums[run] == zeroSum) == (sums[0] == zeroSum) {
-				run++
-			}
-			n := min(run*blockSize, len(data))
-			var err error
-			if sums[0] == zeroSum && isZero(data[:n]) {
-				err = r.zero(off, int64(n))
-			} else {
-				err = r.put(off, data[:n], sums[:run])
-			}
-			if err != nil {
-				return err
-			}
-			off, data, sums = off+int64(n), data[n:], sums[run:]
-		}
-		return nil
-	})
+func (r *replica) overwrite(off int64, data []byte, sums []uint32) error {
+	return r.change(func() error { return r.putBlocks(off, data, sums, r.zero) })
 }
 
 // end is the replica's length.

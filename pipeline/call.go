@@ -23,10 +23,11 @@ type call struct {
 	behind  int // hops behind it
 	offset  uint64
 
-	head []byte // header and meta
-	data []byte // of a write
-	dst  []byte // of a read or extent: where the answer goes; nil when nobody waits for it any more
-	want int    // of a read: bytes asked for
+	head []byte   // header and meta
+	data []byte   // of a write
+	dst  []byte   // of a read or extent: where the answer goes; nil when nobody waits for it any more
+	sums []uint32 // of a read: where the checksums of what is in dst go; nil: nobody asked
+	want int      // of a read: bytes asked for
 
 	conn    *clientConn
 	id      uint64

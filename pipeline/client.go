@@ -40,6 +40,7 @@ type ReadRequest struct {
 	Version proto.Version
 	Offset  uint64 // in the chunk, bytes
 	From    Hop
+	Sums    []uint32 // not nil: gets the CRC-32C of each of the pieces read, and has room for them; for at most MaxPayload
 }
 
 // ClientOptions tune a Client; zero values mean the defaults.
@@ -293,6 +294,8 @@ func (c *Client) Read(ctx context.Context, r ReadRequest, dst []byte) (n int, er
 	switch {
 	case len(dst) == 0:
 		return 0, nil
+	case r.Sums != nil && (len(dst) > MaxPayload || len(r.Sums) < Pieces(r.Offset, len(dst))):
+		return 0, proto.E(proto.Invalid, "read", fmt.Sprintf("chunk %s", r.Chunk), fmt.Sprintf("room for %d checksums of %d bytes", len(r.Sums), len(dst)))
 	case len(dst) > MaxPayload:
 		return c.readParts(ctx, r, dst)
 	}
@@ -302,7 +305,7 @@ func (c *Client) Read(ctx context.Context, r ReadRequest, dst []byte) (n int, er
 func (c *Client) readOne(ctx context.Context, r ReadRequest, dst []byte) (int, error) {
 	h := header{kind: kindRead, chunk: r.Chunk, version: r.Version, offset: r.Offset, length: uint64(len(dst)), node: r.From.Node}
 	call := c.newCall(&h)
-	call.hop, call.dst, call.want = r.From, dst, len(dst)
+	call.hop, call.dst, call.sums, call.want = r.From, dst, r.Sums, len(dst)
 	call.head = append(call.head[:0], make([]byte, headerSize)...)
 	lane := laneSmallRead
 	if len(dst) > smallRead {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -466,4 +467,19 @@ func TestACancelledWriteWaitsForTheWriterToLetGoOfItsData(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// The checksums that a read gives are those that its bytes were verified with.
+func TestReadGivesChecksums(t *testing.T) {
+	c := newCluster(t, 1, clusterOptions{})
+	data := pattern(1, 3*proto.BlockSize-7)
+	c.write(t, &WriteRequest{Chunk: testChunk(1), Version: 1, Data: data, Create: true})
+	r := ReadRequest{Chunk: testChunk(1), Version: 1, Offset: 5, From: c.members[0].hop, Sums: make([]uint32, 3)}
+	n, err := c.client.Read(t.Context(), r, make([]byte, 3*proto.BlockSize-5))
+	if err != nil || n != len(data)-5 || !slices.Equal(r.Sums, decodeSums(nil, appendSums(nil, 5, data[5:]))) {
+		t.Errorf("%d bytes, %x, %v", n, r.Sums, err)
+	}
+	if _, err := c.client.Read(t.Context(), r, make([]byte, 3*proto.BlockSize)); proto.KindOf(err) != proto.Invalid {
+		t.Errorf("no room for four checksums: %v", err)
+	}
 }

@@ -241,6 +241,9 @@ func (c *clientConn) receive(call *call, h *header) (result error, left int, err
 	if at := badPiece(c.sums, call.offset, call.dst[:n]); at >= 0 { // G5
 		return call.fault(&proto.Error{Kind: proto.DataCorrupt, Detail: "bytes changed on the way"}, call.hop.Node), 0, nil
 	}
+	if call.sums != nil {
+		decodeSums(call.sums[:0], c.sums)
+	}
 	call.n = n
 	return nil, 0, nil
 }
