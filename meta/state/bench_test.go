@@ -213,19 +213,17 @@ func (s *bulk) save(b *testing.B) *os.File {
 }
 
 func benchLoad(b *testing.B, checkpoint *os.File, files int) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	var spent time.Duration
 	for range b.N {
 		runtime.GC()
-		before := cputime.Thread()
+		before := cputime.Process()
 		if _, err := checkpoint.Seek(0, io.SeekStart); err != nil {
 			b.Fatal(err)
 		}
 		if _, err := Load(checkpoint); err != nil {
 			b.Fatal(err)
 		}
-		spent += cputime.Thread() - before
+		spent += cputime.Process() - before
 	}
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "load-s")
 	b.ReportMetric(spent.Seconds()/float64(b.N), "load-cpu-s")

@@ -335,3 +335,59 @@ func TestSnapshotIsWrittenBesideApply(t *testing.T) {
 		}
 	}
 }
+
+// Sections of many blocks are loaded in stages that run beside each other: what is wrong
+// in one of them ends them all.
+func TestCheckpointOfManyBlocks(t *testing.T) {
+	s := newBulk(30_000).State
+	image := checkpointOf(t, s)
+	if loaded, err := Load(bytes.NewReader(image)); err != nil || loaded.Hash() != s.Hash() {
+		t.Fatalf("loaded: %v", err)
+	}
+	blocks := map[byte]int{}
+	eachBlock(image, func(head, payload []byte) { blocks[head[0]]++ })
+	for _, section := range []byte{sectionInodes, sectionEntries, sectionChunks} {
+		if blocks[section] < 3 {
+			t.Fatalf("section %d has %d blocks", section, blocks[section])
+		}
+	}
+	refused, at := 0, checkpointHead
+	eachBlock(image, func(_, payload []byte) {
+		at += blockHeader + len(payload)
+		bad := bytes.Clone(image)
+		bad[at-1-len(payload)/2] ^= 0xff
+		for _, sealed := range []bool{false, true} {
+			if sealed {
+				reseal(bad)
+			}
+			_, err := Load(bytes.NewReader(bad))
+			if err != nil {
+				refused++
+			}
+			if kind := proto.KindOf(err); err != nil && kind != proto.Damaged || err == nil && !sealed {
+				t.Errorf("damaged before byte %d, sealed %v: %v", at, sealed, err)
+			}
+		}
+		broken := errors.New("the disk is on fire")
+		if _, err := Load(io.MultiReader(bytes.NewReader(image[:at-1]), iotest.ErrReader(broken))); !errors.Is(err, broken) {
+			t.Errorf("a reader that fails at byte %d: %v", at, err)
+		}
+	})
+	if refused < 10 {
+		t.Errorf("%d were refused", refused)
+	}
+}
+
+// What is refused when it is put into the state is the first that is wrong, also if the
+// blocks behind it have been decoded.
+func TestTwoChunksAtOneIndexFarFromTheEnd(t *testing.T) {
+	s := newBulk(30_000)
+	s.chunks.mut(10).inode = s.chunks.get(9).inode
+	for slot := uint32(20_000); slot < s.chunks.length; slot++ {
+		s.chunks.mut(slot).version = 0
+	}
+	_, err := Load(bytes.NewReader(checkpointOf(t, s.State)))
+	if proto.KindOf(err) != proto.Damaged || !strings.Contains(err.Error(), twoChunks) {
+		t.Errorf("loaded with %v", err)
+	}
+}

@@ -75,11 +75,16 @@ func (t *tables) findEntry(dir uint32, name []byte) (entry ref, cookie uint64) {
 
 // addEntry adds a name under the cookie that findEntry gave.
 func (t *tables) addEntry(dir uint32, name []byte, cookie uint64, inode uint32) {
+	t.addTypedEntry(dir, name, cookie, inode, t.inodes.get(inode).mode)
+}
+
+// addTypedEntry is addEntry for who knows the inode's mode: to look for it takes longer.
+func (t *tables) addTypedEntry(dir uint32, name []byte, cookie uint64, inode uint32, mode uint16) {
 	entry := t.arena.alloc(entryHead + len(name))
 	e := t.arena.mut(entry)
 	e[4], e[6] = byte(cookie), byte(len(name))
 	copy(e[entryHead:], name)
-	t.pointEntry(entry, inode)
+	putEntryInode(e, inode, mode)
 	d := t.mutDirectory(dir)
 	d.root = t.entryTrie().insert(d.root, cookie, entry)
 	d.entries++
@@ -87,9 +92,12 @@ func (t *tables) addEntry(dir uint32, name []byte, cookie uint64, inode uint32) 
 
 // pointEntry makes an entry name another inode.
 func (t *tables) pointEntry(entry ref, inode uint32) {
-	e := t.arena.mut(entry)
+	putEntryInode(t.arena.mut(entry), inode, t.inodes.get(inode).mode)
+}
+
+func putEntryInode(e []byte, inode uint32, mode uint16) {
 	binary.LittleEndian.PutUint32(e, inode)
-	e[5] = byte(t.inodes.get(inode).mode >> 12)
+	e[5] = byte(mode >> 12)
 }
 
 func (t *tables) removeEntry(dir uint32, cookie uint64) {

@@ -20,39 +20,27 @@ import (
 // offset; NewerFormat; or the error of r.
 func Load(r io.Reader) (*State, error) {
 	l := &loader{State: New(), r: bufio.NewReaderSize(r, 1<<18)}
-	steps := []struct {
-		section uint8
-		record  func()
-		after   func()
-	}{
-		{sectionConfig, l.loadConfig, l.afterConfig},
-		{sectionNodes, l.loadNode, nil},
-		{sectionInodes, l.loadInode, l.afterInodes},
-		{sectionFreeInodes, l.loadFreeInode, l.afterFreeInodes},
-		{sectionSymlinks, l.loadSymlink, l.afterSymlinks},
-		{sectionXattrs, l.loadXattr, nil},
-		{sectionEntries, l.loadEntry, l.afterEntries},
-		{sectionChunks, l.loadChunk, l.afterChunks},
-		{sectionFreeChunks, l.loadFreeChunk, l.afterFreeChunks},
-		{sectionSessions, l.loadSession, l.afterSessions},
-		{sectionMoves, l.loadMove, nil},
-	}
 	l.header()
 	l.nextBlock()
-	for _, step := range steps {
-		l.last = 0
-		for l.err == nil && l.section == step.section {
-			if len(l.rest) == 0 {
-				l.nextBlock()
-				continue
-			}
-			step.record()
-			l.check(!l.bad, "a record is cut short or out of range")
-		}
-		if l.err == nil && step.after != nil {
-			step.after()
-		}
-	}
+	l.each(sectionConfig, l.loadConfig)
+	l.after(l.afterConfig)
+	l.each(sectionNodes, l.loadNode)
+	inStages(l, sectionInodes, l.decodeInode, nil, l.putInode)
+	l.after(l.afterInodes)
+	l.each(sectionFreeInodes, l.loadFreeInode)
+	l.after(l.afterFreeInodes)
+	l.each(sectionSymlinks, l.loadSymlink)
+	l.after(l.afterSymlinks)
+	l.each(sectionXattrs, l.loadXattr)
+	inStages(l, sectionEntries, l.decodeEntry, l.checkChildren, l.putEntry)
+	l.after(l.afterEntries)
+	inStages(l, sectionChunks, l.decodeChunk, nil, l.putChunk)
+	l.after(l.afterChunks)
+	l.each(sectionFreeChunks, l.loadFreeChunk)
+	l.after(l.afterFreeChunks)
+	l.each(sectionSessions, l.loadSession)
+	l.after(l.afterSessions)
+	l.each(sectionMoves, l.loadMove)
 	l.end()
 	if l.err != nil {
 		return nil, l.err
@@ -78,6 +66,7 @@ type loader struct {
 	names      []uint32           // by inode slot: names found; 1 for a free slot found in the free list
 	freeChunks []bool             // by slot: found in the free list
 	last       uint32             // slot of the record before, where records are in order
+	counted    uint32             // records so far, where there is one for each slot
 	symlinks   int                // without a target yet
 	tail       xattrTail
 	dir        dirGroup
@@ -95,6 +84,7 @@ type xattrTail struct {
 type dirGroup struct {
 	slot, left uint32
 	cookie     uint64 // of the entry before
+	twins      []byte // names, each behind its length, of entries before whose cookies differ in the last byte alone
 }
 
 // slotGroup is the session being read.
@@ -107,8 +97,21 @@ type slotGroup struct {
 // check makes the load fail unless ok.
 func (l *loader) check(ok bool, why string) {
 	if !ok && l.err == nil {
-		l.err = proto.E(proto.Damaged, "load", "checkpoint", fmt.Sprintf("in the block that ends at byte %d: %s", l.offset, why))
+		l.err = wrongBlock(l.offset, why)
 	}
+}
+
+// after runs what follows a section.
+func (l *loader) after(f func()) {
+	if l.err == nil {
+		f()
+	}
+}
+
+// countSlot counts a slot of a section.
+func (l *loader) countSlot(tooMany string) {
+	l.counted++
+	l.check(l.counted < l.limits.slots, tooMany)
 }
 
 // read fills b from the stream.
@@ -200,10 +203,12 @@ func (l *loader) inOrder(slot uint32, repeats bool) {
 	l.last = slot
 }
 
+const noSuchInode = "a reference to an inode that does not exist"
+
 // liveInode checks that a slot holds an inode.
 func (l *loader) liveInode(slot uint32) bool {
 	ok := slot != 0 && slot < l.inodes.length && l.inodes.get(slot).mode != 0
-	l.check(ok, "a reference to an inode that does not exist")
+	l.check(ok, noSuchInode)
 	return ok && l.err == nil
 }
 
@@ -255,78 +260,6 @@ func (l *loader) loadMove() {
 	}
 	l.check(order > l.last && ends && l.operate(c).Kind == proto.OK, "a move out of order or range")
 	l.last = order
-}
-
-func (l *loader) loadInode() {
-	form, generation := l.u8(), l.u32()
-	l.check(form <= formInodeFar, "unknown form of an inode")
-	l.check(l.inodes.length < l.limits.slots, "too many inodes")
-	if l.bad || l.err != nil {
-		return
-	}
-	slot := l.inodes.extend()
-	if form == formFree {
-		l.inodes.mut(slot).generation = generation
-		return
-	}
-	mode, nlink, uid, gid, rdev, size := l.u16(), l.u32(), l.u32(), l.u32(), l.u32(), l.u64()
-	mtime, btime, change := l.stamp(), l.stamp(), l.u64()
-	w := l.times(form, mtime, btime)
-	l.check(generation != retired && change <= maxChange, "an inode out of range")
-	if l.bad || l.err != nil {
-		return
-	}
-	l.inodes.live++
-	n := l.inodes.mut(slot)
-	*n = inode{generation: generation, mode: mode}
-	l.putTimes(slot, w)
-	l.putOwner(slot, uid, gid)
-	l.putSize(slot, size)
-	l.putChange(slot, change)
-	l.loadContent(n, nlink, size, rdev)
-	l.counts.add(n.kind(), 1)
-}
-
-// times reads what a form has besides two stamps, and gives all times. Each form is for
-// times that the one before cannot hold.
-func (l *loader) times(form uint8, mtime, btime stamp) times {
-	w := times{atime: btime.time(), mtime: mtime.time(), ctime: mtime.time(), btime: btime.time()}
-	switch form {
-	case formInodeTimes:
-		atime, ctime := l.stamp(), l.stamp()
-		l.check(atime != btime || ctime != mtime, "times written in the wrong form")
-		w.atime, w.ctime = atime.time(), ctime.time()
-	case formInodeFar:
-		w = times{atime: l.time(), mtime: l.time(), ctime: l.time(), btime: l.time()}
-		l.check(mtime == 0 && btime == 0 && w.far(), "times written in the wrong form")
-	}
-	return w
-}
-
-// loadContent fills in what depends on the type.
-func (l *loader) loadContent(n *inode, nlink uint32, size uint64, rdev uint32) {
-	isDevice := n.kind() == typeChar || n.kind() == typeBlock
-	l.check(rdev == 0 || isDevice, "a device number without a device")
-	switch n.kind() {
-	case typeDir:
-		l.check(size == 0 && (nlink == 0 || nlink >= 2) && nlink <= maxDirLinks, "a directory out of range")
-		n.content = l.dirs.alloc()
-		*l.dirs.mut(n.content) = directory{nlink: nlink}
-		return
-	case typeFile:
-		l.check(size <= MaxFileSize, "size of a file out of range")
-		l.counts.bytes += size
-	case typeLink:
-		l.check(size >= 1 && size <= proto.MaxSymlink, "size of a symlink out of range")
-		l.symlinks++
-	case typeChar, typeBlock, typeFIFO, typeSocket:
-		l.check(size == 0, "size of a special file out of range")
-		n.content = rdev
-	default:
-		l.check(false, "unknown type of an inode")
-	}
-	l.check(nlink <= MaxLinks || nlink == unnamed && n.kind() == typeFile, "too many names")
-	n.nlink = uint16(nlink)
 }
 
 // afterInodes looks at the root, without which there is nothing.

@@ -1,38 +1,84 @@
 package state
 
-import "github.com/distrifs/distrifs/proto"
+import (
+	"bytes"
+	"slices"
 
-// loadEntry reads the head of a directory, or an entry of the one being read.
-func (l *loader) loadEntry() {
+	"github.com/distrifs/distrifs/proto"
+)
+
+// entryRecord is what a checkpoint says of an entry.
+type entryRecord struct {
+	dir, child uint32 // slots; child 0: this is but the head of a directory
+	cookie     uint64
+	name       []byte // in the block
+	mode       uint16 // of child
+}
+
+func (r *entryRecord) isDir() bool { return uint32(r.mode)&typeMask == typeDir }
+
+// decodeEntry reads the head of a directory, or an entry of the one being read.
+func (l *loader) decodeEntry(r *entryRecord) {
+	*r = entryRecord{}
 	if l.dir.left == 0 {
 		l.loadDirectory()
 		return
 	}
 	child, discriminator, name := l.u32(), l.u8(), l.name()
 	l.check(checkName(name) == proto.OK && !isDot(name) && !isDotDot(name), "a name out of range")
-	if l.bad || !l.liveInode(child) {
+	l.check(child != 0 && child < l.inodes.length, noSuchInode)
+	l.check(child != proto.RootInode.Slot(), "an entry for the root")
+	if l.bad || l.err != nil {
 		return
 	}
 	base := l.cookieBase(name)
-	cookie := base | uint64(discriminator)
-	l.check(cookie > l.dir.cookie, "entries out of order")
-	if base>>8 == l.dir.cookie>>8 {
-		twin, _ := l.findEntry(l.dir.slot, name)
-		l.check(twin == 0, "a name twice in a directory")
-	}
-	l.check(child != proto.RootInode.Slot(), "an entry for the root")
-	l.check(l.nlink(child) > l.names[child] || l.inodes.get(child).isDir(), "an inode with more names than it should have")
-	if l.inodes.get(child).isDir() {
-		l.check(l.directory(child).parent == 0, "a directory with two names")
-		l.mutDirectory(child).parent = l.dir.slot
-	}
-	if l.err != nil {
-		return
-	}
-	l.names[child]++
-	l.addEntry(l.dir.slot, name, cookie, child)
+	*r = entryRecord{dir: l.dir.slot, child: child, cookie: base | uint64(discriminator), name: name}
+	l.check(r.cookie > l.dir.cookie, "entries out of order")
+	l.checkTwins(base, name)
 	l.dir.left--
-	l.dir.cookie = cookie
+	l.dir.cookie = r.cookie
+}
+
+// checkChildren looks at the inodes that entries name. They lie anywhere in memory: fetched
+// in a row, a processor waits for many of them at once.
+func (l *loader) checkChildren(entries []entryRecord) {
+	for some := range slices.Chunk(entries, 256) {
+		for i := range some {
+			r := &some[i]
+			r.mode = l.inodes.get(r.child).mode
+			l.names[r.child]++
+		}
+		for i := range some {
+			if r := &some[i]; r.child != 0 {
+				l.check(r.mode != 0, noSuchInode)
+				l.check(!r.isDir() || l.names[r.child] == 1, "a directory with two names")
+				l.check(r.isDir() || l.names[r.child] <= l.nlink(r.child), "an inode with more names than it should have")
+			}
+		}
+	}
+}
+
+// checkTwins checks that no name comes twice in a directory: those that might are neighbours.
+func (l *loader) checkTwins(base uint64, name []byte) {
+	d := &l.dir
+	if base>>8 != d.cookie>>8 {
+		d.twins = d.twins[:0]
+	}
+	for rest := d.twins; len(rest) > 0; rest = rest[1+rest[0]:] {
+		l.check(!bytes.Equal(rest[1:1+rest[0]], name), "a name twice in a directory")
+	}
+	d.twins = append(append(d.twins, uint8(len(name))), name...)
+}
+
+func (l *loader) putEntry(r *entryRecord) string {
+	if r.child == 0 {
+		return ""
+	}
+	if r.isDir() {
+		l.mutDirectory(r.child).parent = r.dir
+	}
+	l.addTypedEntry(r.dir, r.name, r.cookie, r.child, r.mode)
+	return ""
 }
 
 func (l *loader) loadDirectory() {
@@ -43,7 +89,7 @@ func (l *loader) loadDirectory() {
 	}
 	ok := l.inodes.get(slot).isDir() && l.nlink(slot) > 0 && count > 0
 	l.check(ok, "entries in what can have none")
-	l.dir = dirGroup{slot: slot, left: count}
+	l.dir = dirGroup{slot: slot, left: count, twins: l.dir.twins[:0]}
 }
 
 // afterEntries checks that names and directories fit together: every inode has as many
@@ -112,84 +158,6 @@ func (l *loader) checkTree(subdirs []uint32) {
 			good[at] = true
 		}
 	}
-}
-
-func (l *loader) loadChunk() {
-	form, generation := l.u8(), l.u32()
-	l.check(form <= formCommitted || form <= formReference && l.format > 1, "unknown form of a chunk")
-	l.check(l.chunks.length < l.limits.slots, "too many chunks")
-	if l.bad || l.err != nil {
-		return
-	}
-	slot := l.chunks.extend()
-	l.chunks.mut(slot).generation = generation
-	if form == formFree {
-		return
-	}
-	l.check(generation != retired, "generation of a chunk out of range")
-	switch form {
-	case formShared:
-		l.loadShared(slot)
-	case formReference:
-		l.loadReference(slot)
-	default:
-		l.loadOwned(slot, form)
-	}
-}
-
-// loadOwned reads a chunk that stands in one place.
-func (l *loader) loadOwned(slot uint32, form uint8) {
-	version, file, index, chain := l.u32(), l.u32(), l.u64(), take32s[proto.NodeID](&l.take)
-	l.check(version > 0, "version of a chunk out of range")
-	l.check(l.checkChain(chain) == proto.OK, "chain of a chunk out of range")
-	at, ok := l.place(file, index)
-	isClone := ok && at != 0 && form == formAssigned && l.chunks.get(at).reference() && l.chunks.get(at).clone() == 0
-	l.check(!ok || at == 0 || isClone, "two chunks at one index")
-	if !ok || l.err != nil {
-		return
-	}
-	l.chunks.live++
-	c := l.chunks.mut(slot)
-	c.inode, c.version = file, version
-	c.indexLow, c.word = uint32(index), uint16(index>>32)|chunkLive
-	if form == formCommitted {
-		c.word |= chunkCommitted
-	} else {
-		l.counts.assigned++
-	}
-	l.setChain(slot, chain)
-	if isClone {
-		l.chunks.mut(at).setClone(slot)
-	} else {
-		l.attach(file, slot, index)
-	}
-}
-
-func (l *loader) afterChunks() {
-	l.countReferences()
-	l.freeChunks = make([]bool, l.chunks.length)
-}
-
-func (l *loader) loadFreeChunk() {
-	slot := l.u32()
-	ok := slot != 0 && slot < l.chunks.length && !l.chunks.get(slot).live() &&
-		l.chunks.get(slot).generation != retired && !l.freeChunks[slot]
-	l.check(ok, "a free chunk is not free")
-	if l.err == nil {
-		l.freeChunks[slot] = true
-		l.chunks.appendFree(slot, l.last)
-		l.last = slot
-	}
-}
-
-func (l *loader) afterFreeChunks() {
-	for slot := uint32(1); slot < l.chunks.length; slot++ {
-		if c := l.chunks.get(slot); !c.live() && c.generation != retired && !l.freeChunks[slot] {
-			l.check(false, "a free chunk is not in the free list")
-			return
-		}
-	}
-	l.freeChunks = nil
 }
 
 // loadSession reads a session, or a slot of the one being read.

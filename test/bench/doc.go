@@ -10,7 +10,7 @@
 // BenchmarkStalls measures the longest call of a writer while servers are killed and stopped;
 // BenchmarkRedundancy, BenchmarkReadWhileRepairing and BenchmarkScrub how fast what is
 // lost is replaced, and what that costs readers. Flags of theirs: -stall.files, -recovery.gib,
-// -recovery.disk, -recovery.rate.
+// -recovery.replicas, -recovery.disk, -recovery.rate.
 //
 // The table names, for orientation, what other filesystems reached on two cores in
 // the same arrangement (MooseFS 3, and the best of MooseFS 3 and 4, GlusterFS,
