@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -13,18 +12,15 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/distrifs/distrifs/internal/again"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
 
 const (
 	callTimeout = 5 * time.Second // for an answer of the master
-	minBackoff  = 50 * time.Millisecond
-	maxBackoff  = 250 * time.Millisecond // writers wait for chunkservers when a master is back
-	tellEvery   = 10 * time.Second       // that there still is no master
 
 	maxChanged = 10_000 // replicas in one heartbeat
 	maxResults = 1000   // results in one heartbeat
@@ -66,7 +62,7 @@ func (a *agent) run(ctx context.Context) error {
 		grpc.WithStaticStreamWindowSize(proto.StreamWindow),
 		grpc.WithStaticConnWindowSize(proto.ConnectionWindow),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: minBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxBackoff},
+			Backoff:           again.Connecting,
 			MinConnectTimeout: callTimeout,
 		}))
 	if err != nil {
@@ -74,8 +70,7 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	defer conn.Close()
 	nodes := pb.NewDataNodesClient(conn)
-	delay := minBackoff
-	var told time.Time
+	var attempts again.Attempts
 	for {
 		registered, err := a.session(ctx, nodes)
 		if ctx.Err() != nil {
@@ -84,19 +79,13 @@ func (a *agent) run(ctx context.Context) error {
 		if errors.Is(err, proto.WrongCluster) && !a.joined {
 			return err
 		}
-		if registered { // who answers is not overrun: a master that was restarted gets its chunkservers back soon
-			delay = minBackoff
-		}
-		if registered || time.Since(told) >= tellEvery {
+		pause, tell := attempts.Failed(registered)
+		if tell {
 			a.log.Warn("no session with the master: trying again", "master", a.master, "error", err)
-			told = time.Now()
 		}
-		select {
-		case <-time.After(delay + rand.N(delay)):
-		case <-ctx.Done():
+		if !sleepUntil(ctx, time.Now().Add(pause)) {
 			return nil
 		}
-		delay = min(2*delay, maxBackoff)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/distrifs/distrifs/internal/again"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -21,6 +22,7 @@ import (
 const (
 	maxBehind     = 1 << 13          // changes that are not durable; then calls wait for the master again
 	behindMessage = 512              // changes of one message
+	streamWorked  = time.Second      // a stream that broke after so long had worked
 	pushAfter     = time.Millisecond // a change, unless somebody waits for it: so where there are many they go together
 )
 
@@ -189,7 +191,8 @@ func (b *behind) await(ctx context.Context, m mark, to stage) error {
 // run sends what is pending as long as the client lives.
 func (b *behind) run() {
 	ctx := b.c.background
-	for delay := reconnectMin; ctx.Err() == nil; delay = min(2*delay, reconnectMax) {
+	var attempts again.Attempts
+	for ctx.Err() == nil {
 		began := time.Now()
 		s, err := b.c.sessions.get(ctx)
 		if err == nil {
@@ -201,11 +204,11 @@ func (b *behind) run() {
 		if proto.KindOf(err) == proto.SessionExpired && s != nil {
 			_ = b.c.sessions.verify(ctx, s) // it fails only when the client ends
 		}
-		b.c.opts.Logger.Warn("stream of changes broke; sending again", "error", err)
-		if time.Since(began) > reconnectMax {
-			delay = reconnectMin
+		pause, tell := attempts.Failed(time.Since(began) > streamWorked)
+		if tell {
+			b.c.opts.Logger.Warn("stream of changes broke; sending again", "error", err)
 		}
-		_ = wait(ctx, delay) // likewise
+		_ = wait(ctx, pause) // likewise
 	}
 }
 

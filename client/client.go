@@ -14,12 +14,12 @@ import (
 
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/google/uuid"
 
+	"github.com/distrifs/distrifs/internal/again"
 	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/pipeline/loan"
 	"github.com/distrifs/distrifs/proto"
@@ -186,7 +186,7 @@ func (o *Options) grpcOptions() []grpc.DialOption {
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: reconnectMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectMax},
+			Backoff:           again.Connecting,
 			MinConnectTimeout: 3 * time.Second,
 		}),
 	}, o.DialOptions...)

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/distrifs/distrifs/internal/again"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -19,11 +20,8 @@ import (
 // the master says Expired does it begin a new session.
 
 const (
-	reconnectMin = 50 * time.Millisecond
-	reconnectMax = 250 * time.Millisecond // everybody waits for so long after a master is back
-	tellEvery    = 10 * time.Second       // that there still is none
-	goodbyeWait  = time.Second            // for the master to confirm a goodbye
-	releaseBatch = 1024                   // inodes in one Release
+	goodbyeWait  = time.Second // for the master to confirm a goodbye
+	releaseBatch = 1024        // inodes in one Release
 	releaseDelay = 20 * time.Millisecond
 )
 
@@ -81,32 +79,25 @@ func newSessions(master pb.MasterClient, name string, logger *slog.Logger, locks
 // run keeps a session until ctx ends or bye is closed.
 func (s *sessions) run(ctx context.Context) {
 	defer close(s.done)
-	delay := reconnectMin
-	var told time.Time
+	var attempts again.Attempts
 	for {
 		welcomed, err := s.serve(ctx)
 		if s.leaving() || ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			s.fail(err)
-			if welcomed || time.Since(told) >= tellEvery {
-				s.logger.Warn("session stream broke; resuming", "error", err)
-				told = time.Now()
-			}
-		}
-		if welcomed {
-			delay = reconnectMin
-		}
 		if err == nil {
 			continue // kicked or expired: at once
 		}
+		s.fail(err)
+		pause, tell := attempts.Failed(welcomed)
+		if tell {
+			s.logger.Warn("session stream broke; resuming", "error", err)
+		}
 		select {
-		case <-time.After(delay):
+		case <-time.After(pause):
 		case <-s.bye:
 		case <-ctx.Done():
 		}
-		delay = min(2*delay, reconnectMax)
 	}
 }
 
