@@ -1,7 +1,10 @@
 # DistriFS. `make up` gives a mounted cluster, `make test` runs every test.
+# MOUNT, DIR and PORT say where: make up MOUNT=~/distrifs DIR=~/cluster PORT=9500
 
 GO         ?= go
 MOUNT      ?= /mnt/distrifs
+DIR        ?=
+PORT       ?=
 PREFIX     ?= /usr/local
 SBIN       ?= /sbin
 BENCHFLAGS ?= -benchtime 1s
@@ -14,10 +17,10 @@ build:
 up: build
 	test/deps up
 	@grep -q ' $(MOUNT) ' /proc/mounts || mkdir -p $(MOUNT) || { echo "make up MOUNT=~/distrifs mounts it where you may write" >&2; exit 1; }
-	bin/distrifs up --detach --mount $(MOUNT)
+	bin/distrifs up --detach --mount $(MOUNT) $(if $(DIR),--dir $(DIR)) $(if $(PORT),--port $(PORT))
 
 down: build
-	bin/distrifs down
+	bin/distrifs down $(if $(DIR),--dir $(DIR))
 
 test:
 	test/deps test
