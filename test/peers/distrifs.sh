@@ -2,6 +2,7 @@
 # DistriFS for bench-peers: up | remount | down. STATE: its folder; BIN: of our programs;
 # OPTIONS: of the mount. Everything has its default.
 set -euo pipefail
+. "$(dirname "$0")/mounts.sh"
 mount=$STATE/mount
 
 ports() { # a free range of ports for master and chunkservers
@@ -11,13 +12,6 @@ ports() { # a free range of ports for master and chunkservers
 	return 1
 }
 mounted() { "$BIN/distrifs-mount" --log-file "$STATE/mount.log" ${OPTIONS:+-o "$OPTIONS"} "127.0.0.1:$(cat "$STATE/port")" "$mount"; }
-unmounted() {
-	for _ in $(seq 100); do
-		mountpoint -q "$mount" || return 0
-		umount "$mount" 2>/dev/null || sleep 0.1
-	done
-	umount -l "$mount"
-}
 
 case "${1:-}" in
 up)

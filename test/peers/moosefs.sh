@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./network.sh
+. ./mounts.sh
 mount=$STATE/mount
 master=10.77.0.1
 

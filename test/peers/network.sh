@@ -30,13 +30,6 @@ stop() { # file with a process's id
 	kill -9 "$pid" 2>/dev/null || true
 	rm -f "$1"
 }
-unmounted() {
-	for _ in $(seq 100); do
-		mountpoint -q "$mount" || return 0
-		umount "$mount" 2>/dev/null || sleep 0.1
-	done
-	umount -l "$mount"
-}
 until_true() { # command...: for at most a minute
 	for _ in $(seq 300); do
 		"$@" && return 0
