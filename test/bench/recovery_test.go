@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -22,7 +23,7 @@ var (
 	lostGiB    = flag.Float64("recovery.gib", 1, "what the chunkserver has that is lost")
 	replicas   = flag.Int("recovery.replicas", 3, "of each chunk; there is one chunkserver more")
 	onDisk     = flag.Bool("recovery.disk", false, "stores on the disk, and not in memory")
-	repairRate = flag.String("recovery.rate", "0", "--repair-rate while redundancy is measured; 0: no limit")
+	repairRate = flag.String("recovery.rate", "", "--repair-rate; empty: no limit for BenchmarkRedundancy, the default for a reader")
 )
 
 // recoveryQuiet is how long nothing is written before a chunkserver dies: what was written
@@ -64,18 +65,21 @@ func readForEver(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(samples)
 }
 
-// rate of reading within a span, in bytes a second.
-func rate(samples []sample, from, to time.Time) float64 {
-	var first, last sample
+// rate of reading within a span, in bytes a second, and the longest that a read took.
+func rate(samples []sample, from, to time.Time) (bytes float64, longest time.Duration) {
+	first, last := samples[0], samples[0]
 	for _, s := range samples {
-		if s.At.Before(from) || first.At.IsZero() {
+		switch {
+		case s.At.Before(from):
 			first = s
+		case s.At.Before(to):
+			longest = max(longest, s.At.Sub(last.At))
+		default:
+			continue
 		}
-		if s.At.Before(to) {
-			last = s
-		}
+		last = s
 	}
-	return float64(last.Bytes-first.Bytes) / last.At.Sub(first.At).Seconds()
+	return float64(last.Bytes-first.Bytes) / last.At.Sub(first.At).Seconds(), longest
 }
 
 // recovery is a cluster with one chunkserver more than there are replicas, each with as many
@@ -87,9 +91,9 @@ type recovery struct {
 	lost float64 // bytes
 }
 
-func newRecovery(b *testing.B, masterArgs ...string) *recovery {
+func newRecovery(b *testing.B, mountArgs []string, masterArgs ...string) *recovery {
 	c := cluster.Start(b, cluster.Options{Chunkservers: *replicas + 1, Replicas: *replicas, Memory: !*onDisk, MasterArgs: masterArgs})
-	r := &recovery{c: c, m: c.Mount(), lost: *lostGiB * (1 << 30)}
+	r := &recovery{c: c, m: c.Mount(mountArgs...), lost: *lostGiB * (1 << 30)}
 	size := int64(r.lost * float64(*replicas+1) / float64(*replicas))
 	c.Command(r.m.Path, "dd", "if=/dev/urandom", "of=data", "bs=1M", "count="+strconv.FormatInt(size>>20, 10), "conv=fsync", "status=none").Must()
 	r.whole(b)
@@ -141,7 +145,7 @@ func (r *recovery) copyLocally(b *testing.B, p *cluster.Process) (took time.Dura
 // beside that of a plain local copy of what it had.
 func BenchmarkRedundancy(b *testing.B) {
 	for b.Loop() {
-		r := newRecovery(b, "--repair-rate", *repairRate)
+		r := newRecovery(b, nil, "--repair-rate", cmp.Or(*repairRate, "0"))
 		victim := r.c.Chunkservers[1]
 		local := r.copyLocally(b, victim)
 		began, spent := time.Now(), r.processorTime(victim)
@@ -169,10 +173,20 @@ func (r *recovery) processorTime(except *cluster.Process) (spent time.Duration) 
 }
 
 // BenchmarkReadWhileRepairing measures what reading is left with while a chunkserver's
-// chunks are copied, at the default rate of repair.
+// chunks are copied, at the default rate of repair: of the chunkservers' files, and through
+// the chunkservers as on another host.
 func BenchmarkReadWhileRepairing(b *testing.B) {
+	b.Run("here", func(b *testing.B) { readWhileRepairing(b) })
+	b.Run("there", func(b *testing.B) { readWhileRepairing(b, "-o", "no-short-circuit") })
+}
+
+func readWhileRepairing(b *testing.B, mountArgs ...string) {
 	for b.Loop() {
-		r := newRecovery(b)
+		var masterArgs []string
+		if *repairRate != "" {
+			masterArgs = []string{"--repair-rate", *repairRate}
+		}
+		r := newRecovery(b, mountArgs, masterArgs...)
 		stop := filepath.Join(b.TempDir(), "stop")
 		job := r.c.Job("read for ever", filepath.Join(r.m.Path, "data"), stop)
 		time.Sleep(2 * stallCalm)
@@ -187,7 +201,10 @@ func BenchmarkReadWhileRepairing(b *testing.B) {
 		if err := json.Unmarshal([]byte(job.Must()), &samples); err != nil {
 			b.Fatal(err)
 		}
-		before, during := rate(samples, killed.Add(-stallCalm), killed), rate(samples, killed, ended)
+		before, longestBefore := rate(samples, killed.Add(-stallCalm), killed)
+		during, longest := rate(samples, killed, ended)
+		b.ReportMetric(float64(longestBefore.Milliseconds()), "calm-longest-ms")
+		b.ReportMetric(float64(longest.Milliseconds()), "longest-ms")
 		b.ReportMetric(before/1e6, "calm-MB/s")
 		b.ReportMetric(during/1e6, "repairing-MB/s")
 		b.ReportMetric(during/before, "ratio")
@@ -199,7 +216,7 @@ func BenchmarkReadWhileRepairing(b *testing.B) {
 // BenchmarkScrub measures the rate of a scrub that is in a hurry.
 func BenchmarkScrub(b *testing.B) {
 	for b.Loop() {
-		r := newRecovery(b)
+		r := newRecovery(b, nil)
 		p := r.c.Chunkservers[1]
 		p.Stop()
 		p.Args = append(p.Args, "--scrub-period", "1s")
