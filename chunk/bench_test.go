@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/distrifs/distrifs/internal/cputime"
 	"github.com/distrifs/distrifs/internal/disk"
 	"github.com/distrifs/distrifs/proto"
 )
@@ -100,4 +101,21 @@ func BenchmarkSmallFile(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		must(b, s.Write(testChunk(i), 1, 0, data, sums, true))
 	}
+}
+
+// BenchmarkScrub verifies a whole chunk as the scrub does, without its pauses; cpu-s/GiB is
+// processor time.
+func BenchmarkScrub(b *testing.B) {
+	s := benchStore(b)
+	fillChunk(b, s)
+	r := s.find(0)
+	buffer := make([]byte, scrubPiece)
+	b.SetBytes(64 << 20)
+	before := cputime.Process()
+	for b.Loop() {
+		if found, err := r.verify(buffer, func(int) bool { return true }); found || err != nil {
+			b.Fatal(found, err)
+		}
+	}
+	b.ReportMetric((cputime.Process()-before).Seconds()/float64(b.N)*16, "cpu-s/GiB")
 }

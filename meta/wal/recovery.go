@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/distrifs/distrifs/internal/disk"
 	"github.com/distrifs/distrifs/proto"
@@ -39,12 +40,16 @@ func (r *recovery) run() error {
 	if r.found, err = listFolder(r.opts.FS, r.opts.Dir); err != nil {
 		return err
 	}
-	for _, step := range []func() error{r.restore, r.replay, r.settle} {
+	began := time.Now()
+	var took [3]time.Duration
+	for i, step := range []func() error{r.restore, r.replay, r.settle} {
 		if err := step(); err != nil {
 			return err
 		}
+		took[i] = time.Since(began)
 	}
-	r.opts.Logger.Info("recovered", "folder", r.opts.Dir, "checkpoint", r.newest.index, "last", r.last, "replayed_bytes", r.replayed)
+	r.opts.Logger.Info("recovered", "folder", r.opts.Dir, "checkpoint", r.newest.index, "last", r.last, "replayed_bytes", r.replayed,
+		"restored_after", took[0], "replayed_after", took[1], "settled_after", took[2])
 	return nil
 }
 
