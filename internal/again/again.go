@@ -1,6 +1,3 @@
-// Package again says how soon a master that is away is called again, and how often that is
-// told. Everybody waits when a master is back, so the pauses stay short; they differ by chance, so
-// that not all call at once. It has no locks, and nothing in it blocks.
 package again
 
 import (
