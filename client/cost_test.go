@@ -106,7 +106,7 @@ func TestCostOfCalls(t *testing.T) {
 			}
 			must(t, f.Close())
 		}
-	}, map[string]int{"Lookup": files + 1, "node read": files, "bytes read": files * small})
+	}, map[string]int{"Lookup": 8, "ReadDir": 6, "node read": files, "bytes read": files * small})
 	price(t, cluster, "unlink", func() {
 		for i := range files {
 			must(t, a.Remove(ctx, fmt.Sprint("/d/", i)))

@@ -17,6 +17,7 @@ type dirNames struct {
 type knownName struct {
 	ino    proto.InodeID // 0: it is absent
 	change uint64        // state of the directory
+	told   uint32        // leases.second in which the kernel was told; 0: it was not
 }
 
 // maxNamesOfOne directory are remembered.
@@ -37,7 +38,7 @@ func (l *leases) putName(h *lease, name string, ino proto.InodeID, change uint64
 		l.dropNames(h)
 		return
 	}
-	h.names.byName[name] = knownName{ino, change}
+	h.names.byName[name] = knownName{ino, change, old.told}
 	if !had {
 		l.names++
 	}
@@ -57,8 +58,9 @@ func (l *leases) dropNames(h *lease) {
 	if h.names != nil {
 		l.names -= len(h.names.byName)
 		h.names = nil
+		h.blind = h.toldName.Add(lateNames)
 	}
-	h.listing = listing{}
+	h.listing, h.along = listing{}, along{questions: h.along.questions}
 }
 
 // foundName is what is known of a name without asking.
@@ -112,11 +114,12 @@ func (l *leases) noteName(began uint64, g *pb.Grants, dir proto.InodeID, name st
 // listing is a listing of a directory from its start, page by page.
 type listing struct {
 	next   uint64 // cookie that the next page begins behind; 0: none was begun
-	change uint64 // of the directory in all pages so far
+	change uint64 // of the directory in all pages so far,
+	alone  bool   // or it was exclusive: what has changed is known
 }
 
 // noteListing caches the names of a page. A listing from the start to the end without a
-// change in between makes the directory's names complete.
+// change by others in between makes the directory's names complete.
 func (l *leases) noteListing(began uint64, dir proto.InodeID, from uint64, reply *pb.ReadDirReply) {
 	g := reply.Grants
 	if g == nil || reply.Change == 0 {
@@ -132,8 +135,8 @@ func (l *leases) noteListing(began uint64, dir proto.InodeID, from uint64, reply
 		l.putName(h, string(e.Name), proto.InodeID(e.Inode), reply.Change)
 	}
 	if from == 0 {
-		h.listing = listing{change: reply.Change}
-	} else if h.listing.next != from || h.listing.change != reply.Change {
+		h.listing = listing{change: reply.Change, alone: h.writes()}
+	} else if h.listing.next != from || h.listing.change != reply.Change && !h.listing.alone {
 		h.listing = listing{}
 		return
 	}

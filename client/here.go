@@ -126,22 +126,34 @@ func (b *behind) has(m mark) bool {
 }
 
 // wantDir is called when a directory's names were changed at the master: one in which that
-// happens again is asked for exclusively, unless others are at work in it.
+// happens again is asked for exclusively, unless others are at work in it. Its names are
+// read, for most likely more are to be made in it.
 func (c *Client) wantDir(ctx context.Context, dir proto.InodeID) {
+	if attr, got := c.acquireDir(ctx, dir); got && attr.Size <= maxListed && !c.leases.isComplete(dir) {
+		_, _ = c.readPage(ctx, Cred{}, &pb.ReadDirRequest{Inode: uint64(dir), MaxEntries: maxListed})
+	}
+}
+
+// wantFiles is wantDir where names were taken away or moved: with the directory, what they
+// stand for is wanted.
+func (c *Client) wantFiles(ctx context.Context, dir proto.InodeID) {
+	c.acquireDir(ctx, dir)
+	c.readAlong(ctx, dir, true)
+}
+
+// acquireDir asks for a directory that is wanted exclusively.
+func (c *Client) acquireDir(ctx context.Context, dir proto.InodeID) (attr Attr, got bool) {
 	if !c.leases.wants(dir) {
-		return
+		return Attr{}, false
 	}
 	began := c.leases.begin()
 	reply, err := ask(ctx, c, Cred{}, "acquire lease on", inodeName(dir), func(ctx context.Context, who *pb.Caller) (*pb.AcquireReply, error) {
 		return c.master.Acquire(ctx, &pb.AcquireRequest{Caller: who, Inode: uint64(dir), Mode: pb.LeaseMode_LEASE_EXCLUSIVE, IfFree: true})
 	})
 	if err != nil {
-		return
+		return Attr{}, false
 	}
-	attr := c.learned(began, reply.Grants, reply.Attr)
-	if len(reply.Grants.GetExclusive()) > 0 && attr.Size <= maxListed {
-		c.listNames(ctx, dir)
-	}
+	return c.learned(began, reply.Grants, reply.Attr), len(reply.Grants.GetExclusive()) > 0
 }
 
 // wants tells whether a directory is to be asked for, and counts.
@@ -161,21 +173,6 @@ func (l *leases) wants(dir proto.InodeID) bool {
 	}
 	h.tries = 0
 	return true
-}
-
-// listNames learns all names of a directory that is exclusive.
-func (c *Client) listNames(ctx context.Context, dir proto.InodeID) {
-	if c.leases.isComplete(dir) {
-		return
-	}
-	began := c.leases.begin()
-	reply, err := ask(ctx, c, Cred{}, "readdir", inodeName(dir), func(ctx context.Context, who *pb.Caller) (*pb.ReadDirReply, error) {
-		return c.master.ReadDir(ctx, &pb.ReadDirRequest{Caller: who, Inode: uint64(dir), MaxEntries: maxListed, MaxBytes: pageBytes})
-	})
-	if err == nil {
-		c.leases.admit(began, reply.Grants)
-		c.leases.noteListing(began, dir, 0, reply)
-	}
 }
 
 func (l *leases) isComplete(dir proto.InodeID) bool {

@@ -40,12 +40,16 @@ type Caches interface {
 	// DropPages has the data of a file forgotten, and attributes. It may wait for reads
 	// and writes of the file, and has mapped pages written back.
 	DropPages(ino proto.InodeID)
+	// DropNames has names of a directory forgotten. It may wait for calls that change names
+	// of the directory, or list them.
+	DropNames(dir proto.InodeID, names []string)
 }
 
 type noCaches struct{}
 
-func (noCaches) DropAttrs(proto.InodeID) {}
-func (noCaches) DropPages(proto.InodeID) {}
+func (noCaches) DropAttrs(proto.InodeID)           {}
+func (noCaches) DropPages(proto.InodeID)           {}
+func (noCaches) DropNames(proto.InodeID, []string) {}
 
 // leases is the table of leases that a client holds. Its mutex is a leaf.
 type leases struct {
@@ -74,12 +78,15 @@ type leases struct {
 	pool       pool
 	reserve    func(*pb.ReserveRequest) // has the pool filled; nil: nothing is answered behind
 	expires    func()                   // the session has ended
-	contested  contested
+	contested  inodesFor
+	restless   inodesFor
+	born       time.Time // what second counts from
+	toldName   time.Time // when the kernel was told a name last
 
 	caches   Caches
-	untold   []proto.InodeID // whose attributes the kernel is to forget
-	returned []*pb.Returned  // to be sent
-	send     func()          // has returned sent
+	untold   []untold       // what the kernel is to forget
+	returned []*pb.Returned // to be sent
+	send     func()         // has returned sent
 }
 
 // lease is one lease. Guarded by leases.mu.
@@ -102,17 +109,21 @@ type lease struct {
 	loose   bool      // of a directory: attr is right but for size, links, times and change
 	names   *dirNames // of a directory
 	listing listing   // of them, under way
+	along   along     // likewise, of names that were not asked for yet
 	target  *string   // of a symlink
 	lacking []string  // extended attributes that it has not
 
-	told   bool      // the kernel may have attributes
-	toldAt time.Time // last
+	told     bool      // the kernel may have attributes
+	toldAt   time.Time // last
+	toldName time.Time // a name of the directory
+	blind    time.Time // until then the kernel may keep names that are not remembered
 }
 
 func newLeases(wanted bool) *leases {
 	l := &leases{
 		wanted: wanted, limit: maxLeases, held: map[proto.InodeID]*lease{}, leaving: map[placeOf]int{},
 		acquiring: map[proto.InodeID]*acquisition{}, caches: noCaches{}, send: func() {},
+		contested: inodesFor{time: contestedTime}, restless: inodesFor{time: restlessTime},
 	}
 	l.changed = sync.NewCond(&l.mu)
 	return l
@@ -240,7 +251,7 @@ func (l *leases) shrink() {
 		case h.recall != nil:
 			going++
 		case h.pins > 0 || len(l.held)-going <= leases && h.names == nil:
-		case h.writes():
+		case h.writes() || h.keepsNames(time.Now()):
 			if l.carryOut != nil {
 				h.recall = &recall{} // of our own accord
 				l.carryOut(h)

@@ -274,13 +274,15 @@ type slowCaches struct {
 	attrs   chan proto.InodeID
 }
 
-func (s slowCaches) DropAttrs(ino proto.InodeID) { s.attrs <- ino }
-func (s slowCaches) DropPages(proto.InodeID)     { <-s.release }
+func (s slowCaches) DropAttrs(ino proto.InodeID)     { s.attrs <- ino }
+func (s slowCaches) DropPages(proto.InodeID)         { <-s.release }
+func (slowCaches) DropNames(proto.InodeID, []string) {}
 
 // lockedPages is a kernel that holds a lock on a page while it writes it.
 type lockedPages struct{ page sync.RWMutex }
 
-func (*lockedPages) DropAttrs(proto.InodeID) {}
+func (*lockedPages) DropAttrs(proto.InodeID)           {}
+func (*lockedPages) DropNames(proto.InodeID, []string) {}
 
 func (p *lockedPages) DropPages(proto.InodeID) {
 	p.page.Lock()

@@ -72,6 +72,7 @@ func (c *Client) lookupOrFind(ctx context.Context, cred Cred, parent proto.Inode
 	c.leases.admit(began, reply.Grants)
 	if name != ".." {
 		c.leases.noteName(began, reply.Grants, parent, name, proto.InodeID(reply.Attr.GetInode()), reply.ParentChange)
+		defer c.readAlong(ctx, parent, false)
 	}
 	if reply.Attr == nil {
 		return Attr{}, false, proto.NotFound
@@ -167,19 +168,27 @@ func (c *Client) sendSetAttr(ctx context.Context, cred Cred, ino proto.InodeID, 
 
 // ReadDir lists entries behind a cookie (0: from the start), with attributes if asked.
 func (c *Client) ReadDir(ctx context.Context, cred Cred, ino proto.InodeID, cookie uint64, attrs bool) (DirPage, error) {
+	page, err := c.readPage(ctx, cred, &pb.ReadDirRequest{Inode: uint64(ino), Cookie: cookie, MaxEntries: pageEntries, Attrs: attrs})
+	if err == nil {
+		c.accesses.note(ino, nil, time.Now())
+	}
+	return page, err
+}
+
+// readPage carries a listing out and caches what it tells.
+func (c *Client) readPage(ctx context.Context, cred Cred, req *pb.ReadDirRequest) (DirPage, error) {
+	ino := proto.InodeID(req.Inode)
+	req.MaxBytes, req.First = pageBytes, req.Attrs && c.leases.enabled()
 	began, asked := c.leases.begin(), c.locations.asking()
 	reply, err := ask(ctx, c, cred, "readdir", inodeName(ino), func(ctx context.Context, who *pb.Caller) (*pb.ReadDirReply, error) {
-		return c.master.ReadDir(ctx, &pb.ReadDirRequest{
-			Caller: who, Inode: uint64(ino), Cookie: cookie,
-			MaxEntries: pageEntries, MaxBytes: pageBytes, Attrs: attrs, First: attrs && c.leases.enabled(),
-		})
+		req.Caller = who
+		return c.master.ReadDir(ctx, req)
 	})
 	if err != nil {
 		return DirPage{}, err
 	}
-	c.accesses.note(ino, nil, time.Now())
 	c.leases.admit(began, reply.Grants)
-	c.leases.noteListing(began, ino, cookie, reply)
+	c.leases.noteListing(began, ino, req.Cookie, reply)
 	firsts := newPageOfFirsts(reply.Nodes)
 	page := DirPage{End: reply.End, Parent: proto.InodeID(reply.Parent), Entries: make([]DirEntry, 0, len(reply.Entries))}
 	for _, e := range reply.Entries {
@@ -304,7 +313,7 @@ func (c *Client) removeName(ctx context.Context, cred Cred, op string, parent pr
 	}
 	own.name(nil, parent, name, 0, reply.ParentChange)
 	own.forget(proto.InodeID(reply.Inode))
-	c.wantDir(ctx, parent)
+	c.wantFiles(ctx, parent)
 	return nil
 }
 
@@ -345,7 +354,7 @@ func (c *Client) Rename(ctx context.Context, cred Cred, parent proto.InodeID, na
 	}
 	own.forget(moved)
 	own.forget(replaced)
-	c.wantDir(ctx, parent)
+	c.wantFiles(ctx, parent)
 	if newParent != parent {
 		c.wantDir(ctx, newParent)
 	}

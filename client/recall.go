@@ -144,12 +144,14 @@ func (c *Client) carryOut(h *lease) {
 		l.endRecall(h)
 	} else {
 		h.mode = keep
+		h.listing = listing{}
 		l.endRecall(h)
 	}
 }
 
 // forgetAbove has the kernel forget an inode; l.mu is held, and let go meanwhile.
 func (l *leases) forgetAbove(h *lease) {
+	l.forgetNames(h)
 	told, toldAt, caches := h.told, h.toldAt, l.caches
 	pages := !h.hasAttr || h.attr.isRegular()
 	h.told = false

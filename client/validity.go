@@ -46,15 +46,22 @@ func (l *leases) suspend() (exclusive []uint64) {
 	return exclusive
 }
 
-// untell has the kernel forget the attributes of an inode soon; l.mu is held. The kernel
-// may wait for an inode that it is letting go of, and thereby for reads of it: so this is
-// for a goroutine that nobody waits for without a limit.
+// untold is what the kernel is to forget: attributes of an inode, and names of a directory.
+type untold struct {
+	ino   proto.InodeID
+	names []string
+}
+
+// untell has the kernel forget what it was told under a lease soon; l.mu is held. The kernel
+// may wait for an inode that it is letting go of, and thereby for reads of it, or for a call that
+// changes a directory: so this is for a goroutine that nobody waits for without a limit.
 func (l *leases) untell(h *lease) {
-	if !h.told {
+	names := l.toldNames(h, time.Now())
+	if !h.told && len(names) == 0 {
 		return
 	}
 	h.told = false
-	l.untold = append(l.untold, h.ino)
+	l.untold = append(l.untold, untold{h.ino, names})
 	if len(l.untold) == 1 {
 		go l.dropUntold()
 	}
@@ -64,20 +71,24 @@ func (l *leases) dropUntold() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.untold) > 0 {
-		inodes, caches := l.untold, l.caches
+		list, caches := l.untold, l.caches
 		l.mu.Unlock()
-		for _, ino := range inodes {
-			caches.DropAttrs(ino)
+		for _, u := range list {
+			caches.DropAttrs(u.ino)
+			if len(u.names) > 0 {
+				caches.DropNames(u.ino, u.names)
+			}
 		}
 		l.mu.Lock()
-		l.untold = l.untold[len(inodes):]
+		l.untold = l.untold[len(list):]
 	}
 	l.untold = nil
 	l.changed.Broadcast()
 }
 
-// untellWait is how long a session that resumes waits for the kernel to forget.
-const untellWait = time.Second
+// untellWait is how long a session that resumes waits for the kernel to forget: names it has
+// forgotten by itself then.
+const untellWait = lateNames
 
 // awaitUntold waits for that, not for long.
 func (l *leases) awaitUntold() {

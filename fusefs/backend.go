@@ -14,6 +14,7 @@ type backend interface {
 	Root() proto.InodeID
 	CacheTTL() time.Duration
 	AttrTTL(attr *client.Attr) time.Duration
+	EntryTTL(dir proto.InodeID, name string, ino proto.InodeID) time.Duration // ino 0: there is no such name
 	KeepsPages(ino proto.InodeID) bool
 	SetCaches(caches client.Caches)
 

@@ -70,7 +70,9 @@ func (s *fileSystem) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *f
 		entry := out.AddDirLookupEntry(e)
 		if entry != nil && attr != nil {
 			s.fillEntryFor(entry, attr, entryTTL, attrTTL)
-			s.plain.note(sets, attr, s.now().Add(entryTTL))
+			if s.backend.CacheTTL() > 0 {
+				s.plain.note(sets, attr, s.now().Add(entryTTL))
+			}
 		}
 		return entry != nil
 	})
@@ -195,7 +197,7 @@ func (s *fileSystem) entryAttr(h *dirHandle, e *client.DirEntry, afresh bool) (a
 	if attrTTL == 0 && !afresh {
 		return nil, 0, 0
 	}
-	return e.Attr, 0, attrTTL
+	return e.Attr, s.entryTTL(entry{h.ino, e.Name}, e.Inode, attrTTL), attrTTL
 }
 
 // parent is the inode of "..", which does not lead out of the mount.

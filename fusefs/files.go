@@ -60,7 +60,7 @@ func (s *fileSystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name stri
 	if err != nil {
 		return status(err)
 	}
-	s.created(ctx, f, in.Flags, out)
+	s.created(ctx, f, in.Flags, entry{s.inode(in.NodeId), name}, out)
 	return fuse.OK
 }
 
@@ -73,17 +73,17 @@ func (s *fileSystem) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fus
 	if err != nil {
 		return status(err)
 	}
-	s.created(ctx, f, in.Flags, out)
+	s.created(ctx, f, in.Flags, entry{}, out)
 	return fuse.OK
 }
 
 // created answers with a file that is open.
-func (s *fileSystem) created(ctx *call, f file, flags uint32, out *fuse.CreateOut) {
+func (s *fileSystem) created(ctx *call, f file, flags uint32, at entry, out *fuse.CreateOut) {
 	s.changes.Add(1)
 	h := &fileHandle{file: f, flags: flags}
 	attr := f.Attr()
 	s.notePlain(ctx, &attr)
-	s.fillEntry(&out.EntryOut, &attr)
+	s.fillEntry(&out.EntryOut, at, &attr)
 	s.fillOpen(&out.OpenOut, h)
 }
 

@@ -3,6 +3,7 @@ package fusefs
 import (
 	"context"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,8 @@ type fileSystem struct {
 	// before its answer: what was read earlier may be outdated then (directories.go).
 	changes atomic.Uint64
 
+	device   *os.File  // that the kernel is spoken with
+	expires  bool      // the kernel knows how to have a name looked up again
 	kernel   kernel    // set by Init, before the first other request
 	notifier *notifier // likewise
 }
@@ -66,7 +69,10 @@ func newFileSystem(b backend, log *slog.Logger) *fileSystem {
 func (s *fileSystem) String() string { return "distrifs" }
 
 // Init implements fuse.RawFileSystem.
-func (s *fileSystem) Init(server *fuse.Server) { s.attach(server) }
+func (s *fileSystem) Init(server *fuse.Server) {
+	s.expires = server.KernelSettings().SupportsVersion(7, 38)
+	s.attach(link{server, s.device})
+}
 
 func (s *fileSystem) attach(k kernel) {
 	s.kernel = k
@@ -102,9 +108,28 @@ func status(err error) fuse.Status {
 	return fuse.Status(proto.KindOf(err).Errno())
 }
 
-// fillEntry answers a request that found or made an inode.
-func (s *fileSystem) fillEntry(out *fuse.EntryOut, attr *client.Attr) {
-	s.fillEntryFor(out, attr, s.backend.CacheTTL(), s.backend.AttrTTL(attr))
+// entry is a name of a directory.
+type entry struct {
+	dir  proto.InodeID
+	name string
+}
+
+// fillEntry answers a request that found or made an inode by a name; none: by something else.
+func (s *fileSystem) fillEntry(out *fuse.EntryOut, at entry, attr *client.Attr) {
+	attrTTL := s.backend.AttrTTL(attr)
+	s.fillEntryFor(out, attr, s.entryTTL(at, attr.Inode, attrTTL), attrTTL)
+}
+
+// entryTTL is how long the kernel may go by a name. Where it may not by the attributes, looking the
+// name up brings them, and costs less than asking for them.
+func (s *fileSystem) entryTTL(at entry, ino proto.InodeID, attrTTL time.Duration) time.Duration {
+	switch ttl := s.backend.CacheTTL(); {
+	case ttl > 0: // no leases
+		return ttl
+	case at == entry{} || attrTTL == 0 || !s.expires:
+		return 0
+	}
+	return s.backend.EntryTTL(at.dir, at.name, ino)
 }
 
 // fillEntryFor is fillEntry where how long the kernel may keep things is known.
@@ -137,12 +162,12 @@ func (s *fileSystem) fillAttr(out *fuse.Attr, attr *client.Attr) {
 }
 
 // newEntry finishes a handler that made an inode or a name.
-func (s *fileSystem) newEntry(out *fuse.EntryOut, attr *client.Attr, err error) fuse.Status {
+func (s *fileSystem) newEntry(out *fuse.EntryOut, in *fuse.InHeader, name string, attr *client.Attr, err error) fuse.Status {
 	if err != nil {
 		return status(err)
 	}
 	s.changes.Add(1)
-	s.fillEntry(out, attr)
+	s.fillEntry(out, entry{s.inode(in.NodeId), name}, attr)
 	return fuse.OK
 }
 

@@ -37,6 +37,7 @@ type memory struct {
 	readErr  error         // of each read that got half of its bytes
 	held     *client.Lock  // the last lock
 	unlocks  []client.Lock // the locks that were taken off, with owner and space
+	leased   bool          // set it with ttl 0
 	changed  bool          // the file has changed when a lock is given
 }
 
@@ -64,7 +65,15 @@ func newMemory() *memory {
 func (m *memory) Root() proto.InodeID     { return m.root }
 func (m *memory) CacheTTL() time.Duration { return m.ttl }
 
-func (m *memory) AttrTTL(*client.Attr) time.Duration { return m.ttl }
+// AttrTTL and EntryTTL are those of a client with leases on all, if leased is set.
+func (m *memory) AttrTTL(*client.Attr) time.Duration {
+	if m.leased {
+		return time.Second / 2
+	}
+	return m.ttl
+}
+
+func (m *memory) EntryTTL(proto.InodeID, string, proto.InodeID) time.Duration { return m.AttrTTL(nil) }
 
 func (m *memory) KeepsPages(proto.InodeID) bool { return true }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/distrifs/distrifs/client"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -65,6 +66,11 @@ func mount(b backend, mountpoint string, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("mount %s: copy a descriptor: %w", path, err)
+	}
+	fs.device = os.NewFile(uintptr(own), fuseDevice)
 	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", fd), fuseOptions(&opts))
 	if err != nil {
 		if err := detach(path); err != nil {
@@ -78,6 +84,7 @@ func mount(b backend, mountpoint string, opts Options) (*Server, error) {
 		defer close(s.ended)
 		server.Serve()
 		stopWatching()
+		_ = fs.device.Close() // nothing was written to it
 	}()
 	return s, nil
 }

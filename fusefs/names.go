@@ -9,26 +9,41 @@ import (
 
 const maxName = proto.MaxName
 
-// Lookup implements fuse.RawFileSystem. That a name is absent the kernel does not
-// cache: a file made on another mount is there at once.
+// Lookup implements fuse.RawFileSystem.
 func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	ctx := s.begin(cancel, in)
 	defer ctx.end()
 	var attr client.Attr
 	var err error
+	var at entry
 	switch name {
 	case ".":
 		attr, err = s.openHandle(ctx, s.inode(in.NodeId))
 	case "..":
 		attr, err = s.parentOf(ctx, s.inode(in.NodeId))
 	default:
-		attr, err = s.backend.Find(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name)
+		at = entry{s.inode(in.NodeId), name}
+		attr, err = s.backend.Find(ctx, s.cred(&in.Caller, 0), at.dir, name)
 	}
 	if err != nil {
+		return s.absent(out, at, err)
+	}
+	s.fillEntry(out, at, &attr)
+	s.notePlain(ctx, &attr)
+	return fuse.OK
+}
+
+// absent answers a lookup that found nothing. Under a lease the kernel may keep that.
+func (s *fileSystem) absent(out *fuse.EntryOut, at entry, err error) fuse.Status {
+	if proto.KindOf(err) != proto.NotFound || s.backend.CacheTTL() > 0 {
 		return status(err)
 	}
-	s.fillEntry(out, &attr)
-	s.notePlain(ctx, &attr)
+	ttl := s.entryTTL(at, 0, 1)
+	if ttl == 0 {
+		return status(err)
+	}
+	*out = fuse.EntryOut{}
+	out.SetEntryTimeout(ttl)
 	return fuse.OK
 }
 
@@ -41,7 +56,7 @@ func (s *fileSystem) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
 	attr, err := s.backend.Mkdir(ctx, s.cred(&in.Caller, in.Umask), s.inode(in.NodeId), name, in.Mode)
-	return s.newEntry(out, &attr, err)
+	return s.newEntry(out, &in.InHeader, name, &attr, err)
 }
 
 // Mknod implements fuse.RawFileSystem.
@@ -49,7 +64,7 @@ func (s *fileSystem) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
 	attr, err := s.backend.Mknod(ctx, s.cred(&in.Caller, in.Umask), s.inode(in.NodeId), name, in.Mode, in.Rdev)
-	return s.newEntry(out, &attr, err)
+	return s.newEntry(out, &in.InHeader, name, &attr, err)
 }
 
 // Symlink implements fuse.RawFileSystem.
@@ -57,7 +72,7 @@ func (s *fileSystem) Symlink(cancel <-chan struct{}, in *fuse.InHeader, target, 
 	ctx := s.begin(cancel, in)
 	defer ctx.end()
 	attr, err := s.backend.Symlink(ctx, s.cred(&in.Caller, 0), s.inode(in.NodeId), name, target)
-	return s.newEntry(out, &attr, err)
+	return s.newEntry(out, in, name, &attr, err)
 }
 
 // Readlink implements fuse.RawFileSystem. The kernel caches the answer: the
@@ -77,7 +92,7 @@ func (s *fileSystem) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, 
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
 	attr, err := s.backend.Link(ctx, s.cred(&in.Caller, 0), s.inode(in.Oldnodeid), s.inode(in.NodeId), name)
-	return s.newEntry(out, &attr, err)
+	return s.newEntry(out, &in.InHeader, name, &attr, err)
 }
 
 // Unlink implements fuse.RawFileSystem.

@@ -9,6 +9,7 @@ import (
 // kernel is what notifications need of the FUSE server.
 type kernel interface {
 	InodeNotify(node uint64, off, length int64) fuse.Status
+	ExpireEntry(dir uint64, name string)
 }
 
 // notifier drops what the kernel cached of inodes, from a goroutine of its own:

@@ -36,6 +36,8 @@ func (k *fakeKernel) InodeNotify(node uint64, off, length int64) fuse.Status {
 	return fuse.ENOENT
 }
 
+func (k *fakeKernel) ExpireEntry(uint64, string) {}
+
 func (k *fakeKernel) notified(node uint64) []int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -120,13 +120,14 @@ func (k *leasing) exclusive(one *session) []proto.InodeID {
 
 // leased is what a request has to do with leases.
 type leased struct {
-	named   [4]proto.InodeID // what it is about
-	names   int
-	alone   proto.InodeID  // of these, one to be granted exclusive if nobody else has it open
-	entries []*pb.DirEntry // whose inodes it is about, with their attributes, if they can be had
-	claim   leases.Claim
-	frozen  bool // it waits for the table to be thawed, not for its claim
-	grants  *pb.Grants
+	named        [4]proto.InodeID // what it is about
+	names        int
+	alone        proto.InodeID  // of these, one to be granted exclusive if nobody else has it open
+	entries      []*pb.DirEntry // whose inodes it is about, with their attributes, if they can be had
+	entriesAlone bool           // entries are granted exclusive where alone would be
+	claim        leases.Claim
+	frozen       bool // it waits for the table to be thawed, not for its claim
+	grants       *pb.Grants
 }
 
 // name adds an inode to those that a request is about.
@@ -303,16 +304,18 @@ func (k *leasing) grant(t *leases.Table, r *request) {
 			g.Exclusive = append(g.Exclusive, uint64(ino))
 		}
 	}
-	for _, ino := range r.named[:r.names] {
-		if ino == r.alone && k.sessions.isOpenOnlyBy(r.session, ino) {
-			add(ino, leases.Exclusive)
-		} else {
-			add(ino, leases.Shared)
+	mode := func(ino proto.InodeID, alone bool) leases.Mode {
+		if alone && k.sessions.isOpenOnlyBy(r.session, ino) {
+			return leases.Exclusive
 		}
+		return leases.Shared
+	}
+	for _, ino := range r.named[:r.names] {
+		add(ino, mode(ino, ino == r.alone))
 	}
 	for _, e := range r.entries {
 		if ino := proto.InodeID(e.Inode); e.Attr != nil && t.Free(r.id(), ino, leases.Shared) {
-			add(ino, leases.Shared)
+			add(ino, mode(ino, r.entriesAlone))
 		} else {
 			e.Attr, e.First = nil, nil
 		}

@@ -157,7 +157,7 @@ func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadD
 			reply.Entries = append(reply.Entries, entry)
 			return true
 		})
-		r.entries, reply.Nodes = reply.Entries, nodes.list
+		r.entries, r.entriesAlone, reply.Nodes = reply.Entries, req.Alone, nodes.list
 		return kind
 	})
 	if err != nil {

@@ -2219,6 +2219,7 @@ type ReadDirRequest struct {
 	MaxBytes      uint32                 `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // of the reply, about
 	Attrs         bool                   `protobuf:"varint,6,opt,name=attrs,proto3" json:"attrs,omitempty"`                       // send attributes too
 	First         bool                   `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`                       // and of files, where their first chunks are
+	Alone         bool                   `protobuf:"varint,8,opt,name=alone,proto3" json:"alone,omitempty"`                       // grant what the entries stand for exclusive, where nobody else has a lease on it or has it open
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2298,6 +2299,13 @@ func (x *ReadDirRequest) GetAttrs() bool {
 func (x *ReadDirRequest) GetFirst() bool {
 	if x != nil {
 		return x.First
+	}
+	return false
+}
+
+func (x *ReadDirRequest) GetAlone() bool {
+	if x != nil {
+		return x.Alone
 	}
 	return false
 }
@@ -6554,7 +6562,7 @@ const file_master_proto_rawDesc = "" +
 	"TimeChange\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\bR\x03now\x12\x10\n" +
 	"\x03sec\x18\x02 \x01(\x03R\x03sec\x12\x12\n" +
-	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\xd2\x01\n" +
+	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\xe8\x01\n" +
 	"\x0eReadDirRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x16\n" +
@@ -6563,7 +6571,8 @@ const file_master_proto_rawDesc = "" +
 	"maxEntries\x12\x1b\n" +
 	"\tmax_bytes\x18\x05 \x01(\rR\bmaxBytes\x12\x14\n" +
 	"\x05attrs\x18\x06 \x01(\bR\x05attrs\x12\x14\n" +
-	"\x05first\x18\a \x01(\bR\x05first\"\xd1\x01\n" +
+	"\x05first\x18\a \x01(\bR\x05first\x12\x14\n" +
+	"\x05alone\x18\b \x01(\bR\x05alone\"\xd1\x01\n" +
 	"\fReadDirReply\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.distrifs.DirEntryR\aentries\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\bR\x03end\x12\x16\n" +

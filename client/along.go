@@ -1,0 +1,95 @@
+package client
+
+import (
+	"context"
+
+	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
+)
+
+// Reading along. Programs ask for names of a directory one by one: a stat of each file, a
+// build, rm. Each time that the master has to be asked for one more, some others are read along,
+// with attributes, leases and first chunks; twice as many each time. So all names of a
+// directory are known after a few questions, and who needs few of them has not paid for
+// many. In a directory that is exclusive the files come exclusive, too: they can be renamed and
+// removed here then.
+
+const (
+	alongFrom  = 2                      // questions about names of a directory before others are read
+	alongFirst = 1 << 6                 // entries that are read the first time
+	alongMost  = 1 << 10                // and at most, at a time
+	maxAlong   = 1 << 14                // entries of one directory: a quarter of all leases
+	alongPause = alongMost / alongFirst // of so many entries that were read in vain, one question is not a sign
+)
+
+// along is how far a directory has been read so. Guarded by leases.mu.
+type along struct {
+	questions int    // to the master, since it was begun
+	next      uint64 // cookie that the next entries are behind
+	size      int    // of them, the next time
+	read      int    // so far
+	alone     bool   // with exclusive leases
+	busy      bool   // some are being read
+	over      bool   // that is of no use here
+}
+
+// readAlong is called when the master was asked about a name of a directory; to change it if alone.
+func (c *Client) readAlong(ctx context.Context, dir proto.InodeID, alone bool) {
+	req := c.leases.beginAlong(dir, alone)
+	if req == nil {
+		return
+	}
+	page, err := c.readPage(ctx, Cred{}, req)
+	c.leases.endAlong(dir, &page, err)
+}
+
+// beginAlong gives what is to be read now; nil: nothing.
+func (l *leases) beginAlong(dir proto.InodeID, alone bool) *pb.ReadDirRequest {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.usable(dir)
+	if h == nil || h.recall != nil || l.distrusted.has(dir) || alone && !h.writes() || h.along.busy {
+		return nil
+	}
+	a := &h.along
+	if a.alone != h.writes() {
+		*a = along{questions: a.questions, alone: h.writes()}
+	}
+	if a.questions++; a.questions < alongFrom || a.over {
+		return nil
+	}
+	if a.size = min(2*a.size, alongMost); a.size == 0 {
+		a.size = alongFirst
+	}
+	a.busy = true
+	return &pb.ReadDirRequest{Inode: uint64(dir), Cookie: a.next, MaxEntries: uint32(a.size), Attrs: true, Alone: a.alone}
+}
+
+// endAlong takes in what was read. When all of the directory has been, and names are asked for all
+// the same, leases on them have gone: after a while it is begun again.
+func (l *leases) endAlong(dir proto.InodeID, page *DirPage, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.held[dir]
+	if h == nil {
+		return
+	}
+	a := &h.along
+	a.busy = false
+	vain := 0 // others are at work on them
+	for i := range page.Entries {
+		e := &page.Entries[i]
+		if got := l.held[e.Inode]; e.Attr == nil || a.alone && (got == nil || !got.writes()) {
+			vain++
+		}
+	}
+	a.read += len(page.Entries)
+	switch n := len(page.Entries); {
+	case err != nil || vain > n/2 || a.read >= maxAlong:
+		a.over = true
+	case page.End || n == 0:
+		*a = along{questions: -a.read / alongPause}
+	default:
+		a.next = page.Entries[n-1].Cookie
+	}
+}
