@@ -109,7 +109,7 @@ func (s *sender) enqueue(o outgoing) {
 // flush sees to it that what is queued goes out. It does not block.
 func (s *sender) flush() {
 	s.mu.Lock()
-	if s.writing || len(s.queue) == 0 {
+	if s.writing || s.closed || len(s.queue) == 0 { // where run never was, nobody would give the role back
 		s.mu.Unlock()
 		return
 	}

@@ -303,6 +303,21 @@ func TestASenderKeepsOrderUnderConcurrentFlushes(t *testing.T) {
 	}
 }
 
+// A connection that could not be dialled has frames that nobody will write, and a flush may come
+// before it is closed.
+func TestASenderThatNeverRanCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, owner := newSender(func(error) {}), &countingOwner{}
+		s.enqueue(outgoing{head: []byte("frame"), owner: owner})
+		s.fail(errClosed)
+		s.flush()
+		s.close() // or this test does not end
+		if n := owner.freed.Load(); n != 1 {
+			t.Errorf("the frame was freed %d times", n)
+		}
+	})
+}
+
 type countingOwner struct{ freed atomic.Int64 }
 
 func (o *countingOwner) sent() { o.freed.Add(1) }
