@@ -15,11 +15,12 @@ import (
 // removed here then.
 
 const (
-	alongFrom  = 2                      // questions about names of a directory before others are read
-	alongFirst = 1 << 6                 // entries that are read the first time
-	alongMost  = 1 << 10                // and at most, at a time
-	maxAlong   = 1 << 14                // entries of one directory: a quarter of all leases
-	alongPause = alongMost / alongFirst // of so many entries that were read in vain, one question is not a sign
+	alongPatience = 6                      // where others are at work, it is tried again after 2, 4, ... 64 questions
+	alongFrom     = 2                      // questions about names of a directory before others are read
+	alongFirst    = 1 << 6                 // entries that are read the first time
+	alongMost     = 1 << 10                // and at most, at a time
+	maxAlong      = 1 << 14                // entries of one directory: a quarter of all leases
+	alongPause    = alongMost / alongFirst // of so many entries that were read in vain, one question is not a sign
 )
 
 // along is how far a directory has been read so. Guarded by leases.mu.
@@ -30,6 +31,7 @@ type along struct {
 	read      int    // so far
 	alone     bool   // with exclusive leases
 	busy      bool   // some are being read
+	vain      int    // tries of the next ones, most of which others were at work on
 	over      bool   // that is of no use here
 }
 
@@ -62,7 +64,7 @@ func (l *leases) beginAlong(dir proto.InodeID, alone bool) *pb.ReadDirRequest {
 		a.size = alongFirst
 	}
 	a.busy = true
-	return &pb.ReadDirRequest{Inode: uint64(dir), Cookie: a.next, MaxEntries: uint32(a.size), Attrs: true, Alone: a.alone}
+	return &pb.ReadDirRequest{Inode: uint64(dir), Cookie: a.next, MaxEntries: uint32(a.size), Attrs: true, Alone: a.alone, Recall: true}
 }
 
 // endAlong takes in what was read. When all of the directory has been, and names are asked for all
@@ -85,11 +87,15 @@ func (l *leases) endAlong(dir proto.InodeID, page *DirPage, err error) {
 	}
 	a.read += len(page.Entries)
 	switch n := len(page.Entries); {
-	case err != nil || vain > n/2 || a.read >= maxAlong:
+	case err != nil || a.read >= maxAlong:
 		a.over = true
+	case vain > n/2: // they have been asked for them, and may have given them back the next time
+		a.read, a.size = a.read-n, a.size/2
+		a.vain = min(a.vain+1, alongPatience)
+		a.questions = alongFrom - 1<<a.vain
 	case page.End || n == 0:
 		*a = along{questions: -a.read / alongPause}
 	default:
-		a.next = page.Entries[n-1].Cookie
+		a.next, a.vain = page.Entries[n-1].Cookie, 0
 	}
 }

@@ -309,7 +309,7 @@ func (c *Client) renameHere(cred Cred, parent proto.InodeID, name string, newPar
 	l.localMove(from, to, replaced, now)
 	l.putName(from, name, 0, from.attr.Change)
 	l.putName(to, newName, ino, to.attr.Change)
-	l.movedName(to, newName)
+	l.movedName(newParent, newName)
 	change := newChange(pb.ChangeBehind_RENAME, cred, now)
 	change.Inode, change.Parent, change.Name = uint64(ino), uint64(parent), []byte(name)
 	change.NewParent, change.NewName, change.Replaced = uint64(newParent), []byte(newName), uint64(old)

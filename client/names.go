@@ -351,6 +351,7 @@ func (c *Client) Rename(ctx context.Context, cred Cred, parent proto.InodeID, na
 	if parent != newParent || name != newName {
 		own.name(nil, parent, name, left, reply.ParentChange)
 		own.name(nil, newParent, newName, moved, reply.NewParentChange)
+		c.leases.movedNames(placeOf{parent, name}, placeOf{newParent, newName})
 	}
 	own.forget(moved)
 	own.forget(replaced)

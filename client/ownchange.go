@@ -116,9 +116,6 @@ func (o *ownChange) name(g *pb.Grants, dir proto.InodeID, name string, ino proto
 		l.dropNames(h)
 	default:
 		l.putName(h, name, ino, change)
-		if ino != 0 {
-			l.movedName(h, name)
-		}
 	}
 }
 

@@ -24,12 +24,12 @@
 //     of other mounts, would own sizes and times.
 //   - An open sees what was closed before it on any mount: when the kernel was told
 //     other attributes than those the open found, it is made to ask again (told.go).
-//   - Under leases the kernel keeps attributes and pages while the client says so, and no
-//     names. When the client has it forget them (caches.go), a READ under way may leave
+//   - Under leases the kernel keeps attributes, pages and names while the client says so.
+//     When the client has it forget them (caches.go), a READ under way may leave
 //     old pages behind: those are dropped after its answer.
 //   - A READ waits for the WRITEs in its range that came before it (writing.go).
-//   - Notifications to the kernel that may wait for a page are sent by the notifier's
-//     goroutine and the client's, which hold no lock; and before the answer to a request for a
+//   - Notifications to the kernel that may wait, for a page or a directory's lock, are sent
+//     by the notifier's goroutine and the client's, which hold no lock; and before the answer to a request for a
 //     lock (locks.go), when nothing is held either.
 //   - Locks are the master's, unless the mount was told to leave them to the kernel;
 //     flock on a directory always is the kernel's, which passes it to no filesystem.

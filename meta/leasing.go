@@ -125,6 +125,7 @@ type leased struct {
 	alone        proto.InodeID  // of these, one to be granted exclusive if nobody else has it open
 	entries      []*pb.DirEntry // whose inodes it is about, with their attributes, if they can be had
 	entriesAlone bool           // entries are granted exclusive where alone would be
+	recalls      bool           // what of others stands against that is recalled
 	claim        leases.Claim
 	frozen       bool // it waits for the table to be thawed, not for its claim
 	grants       *pb.Grants
@@ -289,11 +290,11 @@ func holdsAll(t *leases.Table, id proto.SessionID, named []proto.InodeID) bool {
 // without their attributes.
 func (k *leasing) grant(t *leases.Table, r *request) {
 	var g *pb.Grants
-	add := func(ino proto.InodeID, mode leases.Mode) {
+	add := func(ino proto.InodeID, mode leases.Mode) (got leases.Mode) {
 		if k.orphans[ino] && !k.sessions.has(r.session, ino) {
-			return
+			return leases.None
 		}
-		got := t.Grant(r.id(), ino, mode)
+		got = t.Grant(r.id(), ino, mode)
 		if g == nil && got != leases.None {
 			g = &pb.Grants{Recalls: t.Sent(r.id())}
 		}
@@ -303,6 +304,7 @@ func (k *leasing) grant(t *leases.Table, r *request) {
 		case leases.Exclusive:
 			g.Exclusive = append(g.Exclusive, uint64(ino))
 		}
+		return got
 	}
 	mode := func(ino proto.InodeID, alone bool) leases.Mode {
 		if alone && k.sessions.isOpenOnlyBy(r.session, ino) {
@@ -314,10 +316,19 @@ func (k *leasing) grant(t *leases.Table, r *request) {
 		add(ino, mode(ino, ino == r.alone))
 	}
 	for _, e := range r.entries {
-		if ino := proto.InodeID(e.Inode); e.Attr != nil && t.Free(r.id(), ino, leases.Shared) {
-			add(ino, mode(ino, r.entriesAlone))
+		ino := proto.InodeID(e.Inode)
+		want, got := mode(ino, r.entriesAlone), leases.None
+		if e.Attr != nil && t.Free(r.id(), ino, leases.Shared) {
+			got = add(ino, want)
 		} else {
 			e.Attr, e.First = nil, nil
+		}
+		switch {
+		case !r.recalls || got >= want:
+		case want == leases.Exclusive:
+			t.AskOthers(r.id(), ino, leases.None)
+		default:
+			t.AskOthers(r.id(), ino, leases.Shared)
 		}
 	}
 	r.grants = g

@@ -157,7 +157,8 @@ func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadD
 			reply.Entries = append(reply.Entries, entry)
 			return true
 		})
-		r.entries, r.entriesAlone, reply.Nodes = reply.Entries, req.Alone, nodes.list
+		r.entries, reply.Nodes = reply.Entries, nodes.list
+		r.entriesAlone, r.recalls = req.Alone, req.Recall
 		return kind
 	})
 	if err != nil {

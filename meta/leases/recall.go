@@ -68,6 +68,17 @@ func (t *Table) Ask(inodes []proto.InodeID) (leased []proto.InodeID) {
 	return leased
 }
 
+// AskOthers recalls what other sessions have of an inode beyond keep, before anybody waits for it.
+func (t *Table) AskOthers(id proto.SessionID, ino proto.InodeID, keep Mode) {
+	for place := t.byInode[ino]; place != 0; {
+		l := t.leases.at(place)
+		if a := t.places[l.account()]; a.id != id && l.mode() > keep {
+			t.charge(a, l, keep)
+		}
+		place = l.next
+	}
+}
+
 // tell notes that there is a recall to be sent.
 func (t *Table) tell(a *account, ino proto.InodeID) {
 	a.unsent = append(a.unsent, ino)

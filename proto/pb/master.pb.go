@@ -2220,6 +2220,7 @@ type ReadDirRequest struct {
 	Attrs         bool                   `protobuf:"varint,6,opt,name=attrs,proto3" json:"attrs,omitempty"`                       // send attributes too
 	First         bool                   `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`                       // and of files, where their first chunks are
 	Alone         bool                   `protobuf:"varint,8,opt,name=alone,proto3" json:"alone,omitempty"`                       // grant what the entries stand for exclusive, where nobody else has a lease on it or has it open
+	Recall        bool                   `protobuf:"varint,9,opt,name=recall,proto3" json:"recall,omitempty"`                     // recall what of others' leases stands against the grants; the answer does not wait for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2306,6 +2307,13 @@ func (x *ReadDirRequest) GetFirst() bool {
 func (x *ReadDirRequest) GetAlone() bool {
 	if x != nil {
 		return x.Alone
+	}
+	return false
+}
+
+func (x *ReadDirRequest) GetRecall() bool {
+	if x != nil {
+		return x.Recall
 	}
 	return false
 }
@@ -6562,7 +6570,7 @@ const file_master_proto_rawDesc = "" +
 	"TimeChange\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\bR\x03now\x12\x10\n" +
 	"\x03sec\x18\x02 \x01(\x03R\x03sec\x12\x12\n" +
-	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\xe8\x01\n" +
+	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\x80\x02\n" +
 	"\x0eReadDirRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x16\n" +
@@ -6572,7 +6580,8 @@ const file_master_proto_rawDesc = "" +
 	"\tmax_bytes\x18\x05 \x01(\rR\bmaxBytes\x12\x14\n" +
 	"\x05attrs\x18\x06 \x01(\bR\x05attrs\x12\x14\n" +
 	"\x05first\x18\a \x01(\bR\x05first\x12\x14\n" +
-	"\x05alone\x18\b \x01(\bR\x05alone\"\xd1\x01\n" +
+	"\x05alone\x18\b \x01(\bR\x05alone\x12\x16\n" +
+	"\x06recall\x18\t \x01(\bR\x06recall\"\xd1\x01\n" +
 	"\fReadDirReply\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.distrifs.DirEntryR\aentries\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\bR\x03end\x12\x16\n" +

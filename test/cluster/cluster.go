@@ -64,6 +64,9 @@ func Start(t testing.TB, o Options) *Cluster {
 	if o.ChunkSize != 0 {
 		args = append(args, "--chunk-size", strconv.FormatInt(o.ChunkSize, 10))
 	}
+	if withoutLeases() {
+		args = append(args, "--lease-time", "0")
+	}
 	c.Master = c.server("master", "distrifs-master", append(args, o.MasterArgs...)...)
 	c.Master.Launch()
 	for range o.Chunkservers {
@@ -71,6 +74,18 @@ func Start(t testing.TB, o Options) *Cluster {
 	}
 	c.WaitAlive()
 	return c
+}
+
+// withoutLeases tells whether clusters grant no leases, as with DISTRIFS_TEST_LEASES=off in the
+// environment: mounts then see what others did up to a second late.
+func withoutLeases() bool { return os.Getenv("DISTRIFS_TEST_LEASES") == "off" }
+
+// NeedsLeases skips a test of what only leases promise, where there are none.
+func NeedsLeases(t testing.TB) {
+	t.Helper()
+	if withoutLeases() {
+		t.Skip("without leases other mounts are seen late, and files are cached from close to open")
+	}
 }
 
 // Bare is a cluster without servers: it runs jobs, for tests that start the

@@ -53,14 +53,16 @@ func (l *leases) tellName(dir proto.InodeID, name string, ino proto.InodeID) tim
 
 // noteTold notes that the kernel may keep a name from now on; l.mu is held.
 func (l *leases) noteTold(h *lease, name string, now time.Time) bool {
-	known, had := h.names.byName[name]
-	if !had { // it is absent in a directory whose names are known
+	_, had := h.names.byName[name]
+	if !had && h.names.complete { // it is absent
 		l.putName(h, name, 0, h.names.change)
-		if h.names == nil {
-			return false
-		}
-		known = h.names.byName[name]
+		had = h.names != nil // there is room
 	}
+	if !had {
+		h.blind = now.Add(lateNames)
+		return false
+	}
+	known := h.names.byName[name]
 	known.told = l.second(now)
 	h.names.byName[name] = known
 	h.toldName, l.toldName = now, now
@@ -68,11 +70,35 @@ func (l *leases) noteTold(h *lease, name string, now time.Time) bool {
 }
 
 // movedName notes that the kernel may keep a name since it was changed: with what it stands for, what
-// the kernel was told moves from one name to another. l.mu is held.
-func (l *leases) movedName(h *lease, name string) {
-	if now := time.Now(); h.names != nil && now.Sub(l.toldName) < entryTTL {
+// the kernel was told moves from one name to another. Where it is not known what a recall would
+// have to have forgotten, a recall waits; where none would come any more, the caller has to, until
+// that time. l.mu is held.
+func (l *leases) movedName(dir proto.InodeID, name string) (until time.Time) {
+	now, end := time.Now(), l.toldName.Add(lateNames)
+	h := l.held[dir]
+	switch {
+	case now.After(end):
+	case h == nil || h.leaves():
+		return end
+	case h.names == nil:
+		h.blind = end
+	default:
 		l.noteTold(h, name, now)
 	}
+	return time.Time{}
+}
+
+// movedNames is movedName for a change at the master that is about to be answered.
+func (l *leases) movedNames(places ...placeOf) {
+	l.mu.Lock()
+	var until time.Time
+	for _, p := range places {
+		if end := l.movedName(p.dir, p.name); end.After(until) {
+			until = end
+		}
+	}
+	l.mu.Unlock()
+	time.Sleep(time.Until(until))
 }
 
 // second counts time coarsely; it is never 0. l.mu is held.
