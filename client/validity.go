@@ -86,9 +86,9 @@ func (l *leases) dropUntold() {
 	l.changed.Broadcast()
 }
 
-// untellWait is how long a session that resumes waits for the kernel to forget: names it has
-// forgotten by itself then.
-const untellWait = lateNames
+// untellWait is how long a session that resumes waits for the kernel to forget: longer than
+// lateNames, so names it has forgotten by itself then.
+const untellWait = time.Second
 
 // awaitUntold waits for that, not for long.
 func (l *leases) awaitUntold() {
