@@ -43,6 +43,7 @@ func (n *callCount) take() (calls map[string]int, sum int) {
 // What a client does in a folder of its own costs no call for each name.
 func TestNamesBehindCostNoCalls(t *testing.T) {
 	const names = 60
+	cluster.NeedsLeases(t)
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, Memory: true})
 	var count callCount
 	own, err := client.Dial(t.Context(), c.Master.Address, client.Options{NamesBehind: true, DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(count.count)}})

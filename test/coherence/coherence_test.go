@@ -17,6 +17,7 @@ func TestMain(m *testing.M) { cluster.Main(m) }
 // two is a cluster with two mounts.
 func two(t *testing.T, masterArgs ...string) (c *cluster.Cluster, a, b *cluster.Mount) {
 	t.Helper()
+	cluster.NeedsLeases(t)
 	c = cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, MasterArgs: masterArgs, Memory: true})
 	return c, c.Mount(), c.Mount()
 }

@@ -140,6 +140,7 @@ func together(args []string) error {
 // from one to the next.
 func TestNamesReadAlongCostFewCalls(t *testing.T) {
 	const names = 700
+	cluster.NeedsLeases(t)
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, Memory: true})
 	ctx, cred := t.Context(), client.Cred{}
 	dial := func(count *callCount) *client.Client {

@@ -112,6 +112,7 @@ func awaitBorrowed(t *testing.T, m *cluster.Mount) (path string) {
 // A reader of chunk files on its own host gets no wrong byte when one rots, when its
 // chunkserver is killed, and when another mount writes.
 func TestShortCircuitReads(t *testing.T) { // G3, G5
+	cluster.NeedsLeases(t)
 	const chunk = 1 << 20
 	c := cluster.Start(t, cluster.Options{ChunkSize: chunk})
 	m, other := c.Mount(), c.Mount("-o", "no-short-circuit")

@@ -46,6 +46,7 @@ const push = gitIdentity + `
 // Clones on two mounts push to one branch of one bare repository. Every commit that
 // a push reported as done is in the branch, once, and the repository is whole.
 func TestGitPushesFromTwoMounts(t *testing.T) { // G3, G4
+	cluster.NeedsLeases(t)
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{})
 	mounts := []*cluster.Mount{c.Mount(), c.Mount()}

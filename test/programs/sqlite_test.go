@@ -158,6 +158,7 @@ func TestSQLiteOutlivesItsWritersAndServers(t *testing.T) { // G1, G7, G8
 // Writers on two mounts exclude one another by SQLite's own locks. A write-ahead log
 // is no choice there: SQLite itself asks that all its users share memory.
 func TestSQLiteOnTwoMounts(t *testing.T) {
+	cluster.NeedsLeases(t)
 	t.Parallel()
 	const rows = 20
 	c := cluster.Start(t, cluster.Options{})
