@@ -22,7 +22,8 @@ import (
 //     read or write before. The same is done, at the next version, when a
 //     chunkserver says that a write failed in mid-chain and its writer does nothing
 //  2. otherwise the next version, with the good members and new ones, goes into the
-//     log; the good ones are fenced at it, and the new ones copy from them (L1)
+//     log; the good ones are fenced at it, and the new ones copy from them (L1). What is
+//     being written to is copied ahead of that, so that writers wait for less (hot.go)
 //
 // A chunkserver takes part in RepairStreams copies at a time, as the source or the
 // target, each at its share of RepairRate; the least busy are chosen. So a repair never
@@ -109,7 +110,11 @@ func (m *Master) needy() (list []need, t tally) {
 		if anyLeaving {
 			n.leaving = m.countLeaving(c, t.toMove) && m.planLeaving(c, 0).needed()
 		}
-		if !c.Committed || n.good >= int(m.cluster.Replicas) && !n.leaving || m.repairs.working(c.ID) {
+		if !c.Committed || n.good >= int(m.cluster.Replicas) && !n.leaving {
+			return true
+		}
+		if m.repairs.working(c.ID) {
+			spared.keep(c.ID)
 			return true
 		}
 		forward := false
@@ -264,6 +269,12 @@ func (m *Master) beginRepair(ctx context.Context, n need, group *sync.WaitGroup)
 		done()
 		return false, false
 	}
+	if ahead := m.ahead(c, targets); n.hot && len(ahead) > 0 {
+		done()
+		nodes := append([]proto.NodeID{p.sources[0]}, ahead...)
+		m.inBackground(group, n, nodes, func() {}, func() int { m.copyAhead(ctx, c, p.sources, ahead); return 0 })
+		return true, true
+	}
 	nodes := append([]proto.NodeID{p.sources[0]}, targets...)
 	m.inBackground(group, n, nodes, done, func() int { return m.addReplicas(ctx, c, p, targets, n.hot) })
 	return true, true
@@ -325,16 +336,26 @@ func (m *Master) addReplicas(ctx context.Context, c state.Chunk, p repairPlan, t
 	return len(targets) - len(failed)
 }
 
-// repairCopy has a member fetch the chunk at its share of the repair rate, or at all of it if
-// somebody waits.
+// repairCopy has a member fetch the chunk.
 func (m *Master) repairCopy(ctx context.Context, node proto.NodeID, c state.Chunk, sources []proto.NodeID, hot bool) error {
+	return m.orderCopy(ctx, node, c, m.repairOrder(node, c, sources, hot))
+}
+
+// repairOrder is a copy at its share of the repair rate, or at all of it if somebody waits.
+func (m *Master) repairOrder(node proto.NodeID, c state.Chunk, sources []proto.NodeID, hot bool) *pb.CopyChunk {
 	command := &pb.CopyChunk{Chunk: uint64(c.ID), Version: uint64(c.Version), Sources: m.sources(sources), Afresh: m.nodes.Holds(node, c).Accused}
-	timeout := m.cfg.CopyTimeout
 	if m.cfg.RepairRate > 0 {
 		command.Rate = max(1, m.cfg.RepairRate/uint64(m.cfg.RepairStreams))
 		if hot {
 			command.Rate = m.cfg.RepairRate
 		}
+	}
+	return command
+}
+
+func (m *Master) orderCopy(ctx context.Context, node proto.NodeID, c state.Chunk, command *pb.CopyChunk) error {
+	timeout := m.cfg.CopyTimeout
+	if command.Rate > 0 {
 		timeout += time.Duration(m.cluster.ChunkSize/command.Rate) * 2 * time.Second
 	}
 	return m.order(ctx, timeout, node, c.ID, &pb.NodeCommand{Command: &pb.NodeCommand_Copy{Copy: command}})

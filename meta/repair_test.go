@@ -82,8 +82,15 @@ func TestHotChunkIsRepaired(t *testing.T) {
 		if text := c.take(); text != "" {
 			t.Errorf("its writer waited for\n%s", text)
 		}
+		c.node(4).set(func() { c.node(4).copying = 5 * time.Second })
+		writeFor(5)
+		if got := show(one.locate(f)); got != "2: 1 2" {
+			t.Errorf("while it is copied: location %s", got)
+		}
 		writeFor(20)
 		story(c.t, c.take(), `
+			master -> 4: clone version 1 of version 2 from [1 2] = ok
+
 			master -> 1: set version 3 = ok
 
 			master -> 2: copy version 3 from [1] = ok
