@@ -72,6 +72,7 @@ func TestHotChunkIsRepaired(t *testing.T) {
 				one.write(&pb.CreateReply{Attr: f.Attr, Chunk: one.locate(f)})
 			}
 		}
+		time.Sleep(500 * time.Millisecond) // it does not write at the moment in which the chain changes
 		writeFor(5)
 		dead := c.chainOf(f.Chunk)[2]
 		dead.set(func() { dead.refuses = true })
