@@ -209,7 +209,7 @@ func (i *inode) readFrame(ctx context.Context, p []byte, off int64) error {
 	index, at := uint64(off/c.chunkSize), off%c.chunkSize
 	budget := c.newPatience(ctx)
 	defer budget.cancel()
-	corruptRounds := 0
+	corruptRounds, committing := 0, false
 	var last error
 	for {
 		loc, err := i.where(budget.ctx, index)
@@ -245,6 +245,10 @@ func (i *inode) readFrame(ctx context.Context, p []byte, off int64) error {
 		subject := fmt.Sprintf("%s chunk %v", inodeName(i.id), loc.chunk)
 		if corruptRounds > 1 {
 			return &proto.Error{Kind: proto.IO, Op: "read", Subject: subject, Detail: "no good replica is left", Err: last}
+		}
+		if !loc.committed && !committing { // this client wrote it, and the master heals only what is committed
+			committing = true
+			c.workers.Go(func() { c.writeBack(i.id) })
 		}
 		c.locations.drop(i.id, index, loc)
 		if budget.pause() != nil {
