@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
@@ -33,6 +34,7 @@ type along struct {
 	busy      bool   // some are being read
 	vain      int    // tries of the next ones, most of which others were at work on
 	over      bool   // that is of no use here
+	taken     bool   // it was asked for with its names once
 }
 
 // readAlong is called when the master was asked about a name of a directory; to change it if alone.
@@ -45,6 +47,38 @@ func (c *Client) readAlong(ctx context.Context, dir proto.InodeID, alone bool) {
 	c.leases.endAlong(dir, &page, err)
 }
 
+// takeOver is called before a name of a directory is taken away: where this client has just come to
+// have others exclusive, as one that removes a whole tree, it asks for this one, and what is in it, at once.
+func (c *Client) takeOver(ctx context.Context, dir proto.InodeID) bool {
+	if !c.leases.takesOver(dir) {
+		return false
+	}
+	page, err := c.readPage(ctx, Cred{}, &pb.ReadDirRequest{Inode: uint64(dir), MaxEntries: alongMost / 4, Attrs: true, Alone: true, Recall: true})
+	c.leases.endAlong(dir, &page, err)
+	return err == nil
+}
+
+const (
+	takeOverAfter = 3           // directories that were asked for,
+	takeOverTime  = time.Second // the last one so lately
+)
+
+// takesOver tells whether that is to be done, and notes it.
+func (l *leases) takesOver(dir proto.InodeID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.usable(dir)
+	if l.reserve == nil || h == nil || h.writes() || h.recall != nil || h.busy > 0 || h.along.busy || h.along.taken || l.contested.has(dir) || l.distrusted.has(dir) {
+		return false
+	}
+	if l.wantedDirs < takeOverAfter || time.Since(l.wantedAt) > takeOverTime {
+		return false
+	}
+	l.wantedAt = time.Now()
+	h.along = along{busy: true, alone: true, taken: true}
+	return true
+}
+
 // beginAlong gives what is to be read now; nil: nothing.
 func (l *leases) beginAlong(dir proto.InodeID, alone bool) *pb.ReadDirRequest {
 	l.mu.Lock()
@@ -55,7 +89,7 @@ func (l *leases) beginAlong(dir proto.InodeID, alone bool) *pb.ReadDirRequest {
 	}
 	a := &h.along
 	if a.alone != h.writes() {
-		*a = along{questions: a.questions, alone: h.writes()}
+		*a = along{questions: a.questions, alone: h.writes(), taken: a.taken}
 	}
 	if a.questions++; a.questions < alongFrom || a.over {
 		return nil
@@ -94,7 +128,7 @@ func (l *leases) endAlong(dir proto.InodeID, page *DirPage, err error) {
 		a.vain = min(a.vain+1, alongPatience)
 		a.questions = alongFrom - 1<<a.vain
 	case page.End || n == 0:
-		*a = along{questions: -a.read / alongPause}
+		*a = along{questions: -a.read / alongPause, alone: a.alone, taken: a.taken}
 	default:
 		a.next, a.vain = page.Entries[n-1].Cookie, 0
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -172,6 +173,11 @@ func (l *leases) wants(dir proto.InodeID) bool {
 		return false
 	}
 	h.tries = 0
+	if time.Since(l.wantedAt) > takeOverTime {
+		l.wantedDirs = 0
+	}
+	l.wantedDirs++
+	l.wantedAt = time.Now()
 	return true
 }
 

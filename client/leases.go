@@ -82,6 +82,8 @@ type leases struct {
 	restless   inodesFor
 	born       time.Time // what second counts from
 	toldName   time.Time // when the kernel was told a name last
+	wantedDirs int       // asked for exclusively, one soon after the other
+	wantedAt   time.Time // the last one
 
 	caches   Caches
 	untold   []untold       // what the kernel is to forget

@@ -299,7 +299,8 @@ func (c *Client) Rmdir(ctx context.Context, cred Cred, parent proto.InodeID, nam
 }
 
 func (c *Client) removeName(ctx context.Context, cred Cred, op string, parent proto.InodeID, name string, fn func(context.Context, *pb.UnlinkRequest) (*pb.UnlinkReply, error)) error {
-	if c.tryHere(ctx, parent, func() bool { return c.removeHere(cred, parent, name, op == "rmdir") }) {
+	here := func() bool { return c.removeHere(cred, parent, name, op == "rmdir") }
+	if c.tryHere(ctx, parent, here) || c.takeOver(ctx, parent) && c.tryHere(ctx, parent, here) {
 		return nil
 	}
 	own := c.leases.changing(append(c.leases.known(parent, name), parent)...)

@@ -131,7 +131,9 @@ func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadD
 		if kind != proto.OK {
 			return kind
 		}
-		r.name(ino)
+		if r.name(ino); req.Alone {
+			r.alone = ino
+		}
 		entries, size := bounded(req.MaxEntries, maxDirEntries), bounded(req.MaxBytes, maxDirBytes)
 		reply.Reset()
 		var nodes nodeList

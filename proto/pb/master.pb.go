@@ -2219,7 +2219,7 @@ type ReadDirRequest struct {
 	MaxBytes      uint32                 `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // of the reply, about
 	Attrs         bool                   `protobuf:"varint,6,opt,name=attrs,proto3" json:"attrs,omitempty"`                       // send attributes too
 	First         bool                   `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`                       // and of files, where their first chunks are
-	Alone         bool                   `protobuf:"varint,8,opt,name=alone,proto3" json:"alone,omitempty"`                       // grant what the entries stand for exclusive, where nobody else has a lease on it or has it open
+	Alone         bool                   `protobuf:"varint,8,opt,name=alone,proto3" json:"alone,omitempty"`                       // grant the directory, and what the entries stand for, exclusive, where nobody else has a lease on it or has it open
 	Recall        bool                   `protobuf:"varint,9,opt,name=recall,proto3" json:"recall,omitempty"`                     // recall what of others' leases stands against the grants; the answer does not wait for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -210,3 +210,48 @@ func TestNamesReadAlongCostFewCalls(t *testing.T) {
 		return own.Unlink(ctx, cred, dir.Inode, "new-"+name)
 	})
 }
+
+// Who removes a whole tree asks for each folder of it once.
+func TestRemovingATreeCostsFewCalls(t *testing.T) {
+	const folders, files = 40, 6
+	cluster.NeedsLeases(t)
+	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, Memory: true})
+	ctx, cred := t.Context(), client.Cred{}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := c.Client()
+	top, err := first.Mkdir(ctx, cred, first.Root(), "top", 0o755)
+	must(err)
+	for i := range folders {
+		dir, err := first.Mkdir(ctx, cred, top.Inode, fmt.Sprint(i), 0o755)
+		must(err)
+		for k := range files {
+			_, err := first.Mknod(ctx, cred, dir.Inode, fmt.Sprint(k), unix.S_IFREG|0o644, 0)
+			must(err)
+		}
+	}
+	must(first.Close())
+	var count callCount
+	own, err := client.Dial(ctx, c.Master.Address, client.Options{NamesBehind: true, PermissionsChecked: true, DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(count.count)}})
+	must(err)
+	count.take()
+	for i := range folders {
+		dir, err := own.Lookup(ctx, cred, top.Inode, fmt.Sprint(i))
+		must(err)
+		for k := range files {
+			must(own.Unlink(ctx, cred, dir.Inode, fmt.Sprint(k)))
+		}
+		must(own.Rmdir(ctx, cred, top.Inode, fmt.Sprint(i)))
+	}
+	if calls, sum := count.take(); sum > 3*folders {
+		t.Errorf("%d folders of %d files: %d calls: %v", folders, files, sum, calls)
+	}
+	if _, err := own.Lookup(ctx, cred, top.Inode, "0"); !errors.Is(err, proto.NotFound) {
+		t.Errorf("a folder is there: %v", err)
+	}
+	must(own.Close())
+}
