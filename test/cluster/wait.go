@@ -2,8 +2,9 @@ package cluster
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
+	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -35,19 +36,25 @@ func poll(limit time.Duration, probe func() error) error {
 	}
 }
 
+// ports counts those that this process has been given.
+var ports atomic.Uint32
+
 // FreePort finds a port on loopback that nobody has. It lies below the range that
 // the kernel takes ports for outgoing connections from, so that it stays free
-// while its server is down.
+// while its server is down. Each of the processes that run tests side by side has a hundred of its own:
+// else two could find the same one before its server is up.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	for range 1000 {
-		port := 10000 + rand.IntN(20000)
+	const first, processes, each = 10000, 200, 100
+	own := first + os.Getpid()%processes*each
+	for range each {
+		port := own + int(ports.Add(1)%each)
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			l.Close()
 			return port
 		}
 	}
-	t.Fatal("no free port on loopback between 10000 and 30000")
+	t.Fatalf("no free port on loopback from %d to %d", own, own+each-1)
 	return 0
 }
