@@ -114,8 +114,11 @@ func (s *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (
 	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
-	s.writing.wait(ctx, in.NodeId, in.Offset, in.Size)
-	n, err := h.file.ReadAtContext(ctx, buf[:in.Size], int64(in.Offset))
+	var n int
+	var err error
+	s.writing.read(ctx, in.NodeId, in.Offset, in.Size, func() {
+		n, err = h.file.ReadAtContext(ctx, buf[:in.Size], int64(in.Offset))
+	})
 	s.keepPages(in.NodeId, h)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, status(err)
