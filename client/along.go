@@ -67,8 +67,8 @@ const (
 func (l *leases) takesOver(dir proto.InodeID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := l.usable(dir)
-	if l.reserve == nil || h == nil || h.writes() || h.recall != nil || h.busy > 0 || h.along.busy || h.along.taken || l.contested.has(dir) || l.distrusted.has(dir) {
+	h := l.attainable(dir)
+	if h == nil || h.along.busy || h.along.taken {
 		return false
 	}
 	if l.wantedDirs < takeOverAfter || time.Since(l.wantedAt) > takeOverTime {

@@ -157,15 +157,22 @@ func (c *Client) acquireDir(ctx context.Context, dir proto.InodeID) (attr Attr, 
 	return c.learned(began, reply.Grants, reply.Attr), len(reply.Grants.GetExclusive()) > 0
 }
 
+// attainable finds the lease on a directory that may be asked for exclusively; nil: it is not to be.
+// l.mu is held.
+func (l *leases) attainable(dir proto.InodeID) *lease {
+	h := l.usable(dir)
+	if l.reserve == nil || h == nil || h.writes() || h.recall != nil || h.busy > 0 || l.contested.has(dir) || l.distrusted.has(dir) {
+		return nil
+	}
+	return h
+}
+
 // wants tells whether a directory is to be asked for, and counts.
 func (l *leases) wants(dir proto.InodeID) bool {
-	if l.reserve == nil {
-		return false
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := l.usable(dir)
-	if h == nil || h.writes() || h.recall != nil || h.busy > 0 || l.contested.has(dir) || l.distrusted.has(dir) {
+	h := l.attainable(dir)
+	if h == nil {
 		return false
 	}
 	known := h.names != nil && h.names.complete // most likely this client has made it

@@ -66,12 +66,7 @@ func mount(b backend, mountpoint string, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("mount %s: copy a descriptor: %w", path, err)
-	}
-	fs.device = os.NewFile(uintptr(own), fuseDevice)
-	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", fd), fuseOptions(&opts))
+	server, err := connect(fs, fd, &opts)
 	if err != nil {
 		if err := detach(path); err != nil {
 			opts.Logger.Error("unmount after a failed start", "mountpoint", path, "error", err)
@@ -87,6 +82,22 @@ func mount(b backend, mountpoint string, opts Options) (*Server, error) {
 		_ = fs.device.Close() // nothing was written to it
 	}()
 	return s, nil
+}
+
+// connect begins to speak with the kernel over the descriptor of a mount, and keeps a copy of that
+// for what go-fuse does not send.
+func connect(fs *fileSystem, fd int, opts *Options) (*fuse.Server, error) {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	fs.device = os.NewFile(uintptr(own), fuseDevice)
+	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", fd), fuseOptions(opts))
+	if err != nil {
+		_ = fs.device.Close() // nothing was written to it
+	}
+	return server, err
 }
 
 // adjust sets what goes by the kernel's entry of the mount: how far it reads ahead, and

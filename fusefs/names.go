@@ -35,10 +35,10 @@ func (s *fileSystem) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name stri
 
 // absent answers a lookup that found nothing. Under a lease the kernel may keep that.
 func (s *fileSystem) absent(out *fuse.EntryOut, at entry, err error) fuse.Status {
-	if proto.KindOf(err) != proto.NotFound || s.backend.CacheTTL() > 0 {
+	if proto.KindOf(err) != proto.NotFound || at == (entry{}) || !s.expires || s.backend.CacheTTL() > 0 {
 		return status(err)
 	}
-	ttl := s.entryTTL(at, 0, 1)
+	ttl := s.backend.EntryTTL(at.dir, at.name, 0)
 	if ttl == 0 {
 		return status(err)
 	}

@@ -18,8 +18,8 @@ func TestAReadWaitsForWrites(t *testing.T) {
 		}
 		end()
 		synctest.Wait()
-		if reads != 1 || len(w.nodes) != 0 {
-			t.Errorf("%d reads, %d nodes are kept", reads, len(w.nodes))
+		if reads != 1 || len(w.writes)+len(w.reads) != 0 {
+			t.Errorf("%d reads, %d spans are kept", reads, len(w.writes)+len(w.reads))
 		}
 	})
 }
@@ -36,8 +36,8 @@ func TestAReadIsMadeAgainAfterAWriteThatCameLate(t *testing.T) {
 				go func() { synctest.Wait(); end() }()
 			}
 		})
-		if reads != 2 || len(w.nodes) != 0 {
-			t.Errorf("%d reads, %d nodes are kept", reads, len(w.nodes))
+		if reads != 2 || len(w.writes)+len(w.reads) != 0 {
+			t.Errorf("%d reads, %d spans are kept", reads, len(w.writes)+len(w.reads))
 		}
 		w.read(t.Context(), 1, 0, 1, func() { reads++; w.begin(1, 0, 1)() })
 		if reads != 2+maxDisturbed+1 {
