@@ -36,11 +36,13 @@ type call struct {
 
 // begin makes the context of a request; the handler defers its end.
 func (s *fileSystem) begin(interrupt <-chan struct{}, header *fuse.InHeader) *call {
+	s.arrivals.come(header.Unique)
 	return &call{interrupt: interrupt, thread: header.Pid, dying: s.dying, sets: s.plain.sets.Load()}
 }
 
 // beginInterruptible makes the context of a request that ends at any signal.
-func (s *fileSystem) beginInterruptible(interrupt <-chan struct{}) *call {
+func (s *fileSystem) beginInterruptible(interrupt <-chan struct{}, header *fuse.InHeader) *call {
+	s.arrivals.come(header.Unique)
 	return &call{interrupt: interrupt}
 }
 

@@ -35,12 +35,16 @@ type dirHandle struct {
 // OpenDir implements fuse.RawFileSystem. The kernel has checked the permission, once and for all:
 // who has a directory open lists it, whatever its mode becomes.
 func (s *fileSystem) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	s.arrivals.come(in.Unique)
 	out.Fh = s.dirs.add(&dirHandle{ino: s.inode(in.NodeId)})
 	return fuse.OK
 }
 
 // ReleaseDir implements fuse.RawFileSystem.
-func (s *fileSystem) ReleaseDir(in *fuse.ReleaseIn) { s.dirs.remove(in.Fh) }
+func (s *fileSystem) ReleaseDir(in *fuse.ReleaseIn) {
+	s.arrivals.come(in.Unique)
+	s.dirs.remove(in.Fh)
+}
 
 // FsyncDir implements fuse.RawFileSystem: what was done to its names is durable then (G2).
 // The kernel does not tell a filesystem of a umount before it is done; so the root stands

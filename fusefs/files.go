@@ -114,6 +114,9 @@ func (s *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (
 	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
+	if s.kernel.pagesOf(in.NodeId) {
+		s.arrivals.before(ctx, in.Unique)
+	}
 	var n int
 	var err error
 	s.writing.read(ctx, in.NodeId, in.Offset, in.Size, func() {
@@ -132,9 +135,9 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 	if !ok {
 		return 0, fuse.EBADF
 	}
+	defer s.writing.begin(in.NodeId, in.Offset, len(data))()
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
-	defer s.writing.begin(in.NodeId, in.Offset, len(data))()
 	if err := s.killPrivileges(ctx, h, &in.Caller, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {
 		return 0, status(err)
 	}
@@ -202,6 +205,9 @@ func (s *fileSystem) write(cancel <-chan struct{}, header *fuse.InHeader, fh uin
 
 // Release implements fuse.RawFileSystem.
 func (s *fileSystem) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) {
+	s.unlocks.begin(in.NodeId)
+	defer s.unlocks.end(in.NodeId)
+	s.arrivals.come(in.Unique)
 	if h, ok := s.files.remove(in.Fh); ok {
 		s.unlockReleased(h, in)
 		s.release(h)

@@ -34,8 +34,9 @@ type fileSystem struct {
 	dirs   handleTable[*dirHandle]
 	told   toldTable
 
-	writing writing // WRITEs under way
-	plain   plainTable
+	arrivals arrivals
+	writing  writing // WRITEs under way
+	plain    plainTable
 
 	unlocks releasing
 
@@ -48,7 +49,7 @@ type fileSystem struct {
 
 	device   *os.File  // that the kernel is spoken with
 	expires  bool      // the kernel knows how to have a name looked up again
-	kernel   kernel    // set by Init, before the first other request
+	kernel   *dropped  // set by Init, before the first other request
 	notifier *notifier // likewise
 }
 
@@ -70,13 +71,14 @@ func (s *fileSystem) String() string { return "distrifs" }
 
 // Init implements fuse.RawFileSystem.
 func (s *fileSystem) Init(server *fuse.Server) {
+	s.arrivals.come(step) // this request
 	s.expires = server.KernelSettings().SupportsVersion(7, 38)
 	s.attach(link{server, s.device})
 }
 
 func (s *fileSystem) attach(k kernel) {
-	s.kernel = k
-	s.notifier = newNotifier(k)
+	s.kernel = &dropped{kernel: k, now: s.now}
+	s.notifier = newNotifier(s.kernel)
 	s.backend.SetCaches(caches{s})
 }
 

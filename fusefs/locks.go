@@ -79,7 +79,7 @@ func (s *fileSystem) GetLk(cancel <-chan struct{}, in *fuse.LkIn, out *fuse.LkOu
 	defer ctx.end()
 	before := s.unlocks.done()
 	other, found, err := h.file.TestLock(ctx, l)
-	if found && s.unlocks.since(before, in.NodeId) {
+	if found && s.releasedSince(ctx, before, &in.InHeader) {
 		other, found, err = h.file.TestLock(ctx, l)
 	}
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *fileSystem) SetLk(cancel <-chan struct{}, in *fuse.LkIn) fuse.Status {
 // it may last for ever, and any signal ends it: alarm(2) is how programs give up. The
 // kernel waits anew by itself where the handler was installed with SA_RESTART.
 func (s *fileSystem) SetLkw(cancel <-chan struct{}, in *fuse.LkIn) fuse.Status {
-	return s.setLock(s.beginInterruptible(cancel), in, true)
+	return s.setLock(s.beginInterruptible(cancel, &in.InHeader), in, true)
 }
 
 func (s *fileSystem) setLock(ctx *call, in *fuse.LkIn, wait bool) fuse.Status {
@@ -119,7 +119,7 @@ func (s *fileSystem) setLock(ctx *call, in *fuse.LkIn, wait bool) fuse.Status {
 	}
 	before := s.unlocks.done()
 	same, err := h.file.SetLock(ctx, l, wait)
-	if proto.KindOf(err) == proto.Conflict && s.unlocks.since(before, in.NodeId) {
+	if proto.KindOf(err) == proto.Conflict && s.releasedSince(ctx, before, &in.InHeader) {
 		same, err = h.file.SetLock(ctx, l, wait)
 	}
 	if err != nil || l.Mode == client.LockNone {
@@ -148,10 +148,14 @@ func (s *fileSystem) unlock(ctx context.Context, h *fileHandle, owner uint64, fl
 	}
 }
 
+// releasedSince tells whether a file was released whose close came before a request, and waits for it.
+func (s *fileSystem) releasedSince(ctx context.Context, before uint64, header *fuse.InHeader) bool {
+	s.arrivals.before(ctx, header.Unique)
+	return s.unlocks.since(before, header.NodeId)
+}
+
 // unlockReleased takes off what belongs to an open file that is no more.
 func (s *fileSystem) unlockReleased(h *fileHandle, in *fuse.ReleaseIn) {
-	s.unlocks.begin(in.NodeId)
-	defer s.unlocks.end(in.NodeId)
 	if in.ReleaseFlags&fuse.FUSE_RELEASE_FLOCK_UNLOCK != 0 {
 		s.unlock(context.Background(), h, in.LockOwner, true)
 	}

@@ -4,7 +4,8 @@ import "sync"
 
 // releasing knows whose locks are being taken off behind the last close of a file. The
 // kernel does not wait for that before close(2) returns, as it does for a local file: a
-// lock that is asked for next must not be refused for one that is about to go.
+// lock that is asked for next must not be refused for one that is about to go. Whose
+// RELEASE was sent before is known when all requests from before have come (arrivals.go).
 type releasing struct {
 	mu      sync.Mutex
 	ended   uint64 // how many there were

@@ -11,9 +11,11 @@ import (
 // the WRITE lasts, what was there before. So a READ waits for the WRITEs in its range.
 // They need nothing that it holds.
 //
-// A WRITE that the kernel has sent before a READ may get here behind it. It cannot have sent one
-// of the same page after a READ, which keeps the page locked: so a READ in whose range a
-// WRITE begins before it is answered is made again.
+// A WRITE that the kernel has sent before a READ may get here behind it (arrivals.go). When the client
+// had pages dropped, a READ waits for what was sent before it. When the kernel was short of
+// memory and dropped one by itself, this helps: it cannot have sent a WRITE of the same page after
+// a READ, which keeps the page locked, so a READ in whose range a WRITE begins before it is
+// answered is made again.
 type writing struct {
 	mu     sync.Mutex
 	writes map[*writeSpan]struct{} // of all nodes: the kernel sends few at once

@@ -39,22 +39,39 @@ func poll(limit time.Duration, probe func() error) error {
 // ports counts those that this process has been given.
 var ports atomic.Uint32
 
-// FreePort finds a port on loopback that nobody has. It lies below the range that
-// the kernel takes ports for outgoing connections from, so that it stays free
-// while its server is down. Each of the processes that run tests side by side has a hundred of its own:
-// else two could find the same one before its server is up.
+// FreePort finds a port on loopback that nobody has.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	const first, processes, each = 10000, 200, 100
-	own := first + os.Getpid()%processes*each
+	return FreePorts(t, 1)
+}
+
+// FreePorts finds n ports in a row on loopback that nobody has, and gives the first. They lie below
+// the range that the kernel takes ports for outgoing connections from, so that they stay free
+// while their servers are down. Each of the processes that run tests side by side has a hundred
+// of its own, and is given none twice until it has had all: else two could find the same one
+// before its server is up.
+func FreePorts(t testing.TB, n int) (first int) {
+	t.Helper()
+	const lowest, processes, each = 10000, 200, 100
+	own := lowest + os.Getpid()%processes*each
 	for range each {
-		port := own + int(ports.Add(1)%each)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			l.Close()
-			return port
+		last := int(ports.Add(uint32(n)) % each)
+		first = own + last - n + 1
+		if first >= own && allFree(first, n) {
+			return first
 		}
 	}
-	t.Fatalf("no free port on loopback from %d to %d", own, own+each-1)
+	t.Fatalf("no %d free ports in a row on loopback from %d to %d", n, own, own+each-1)
 	return 0
+}
+
+func allFree(first, n int) bool {
+	for port := first; port < first+n; port++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		l.Close()
+	}
+	return true
 }

@@ -37,7 +37,7 @@ type member struct {
 func newLocal(t *testing.T) *local {
 	t.Helper()
 	c := cluster.Bare(t)
-	l := &local{Cluster: c, t: t, dir: filepath.Join(c.Dir, "cluster"), mount: filepath.Join(c.Dir, "mount"), port: freePorts(t, 8)}
+	l := &local{Cluster: c, t: t, dir: filepath.Join(c.Dir, "cluster"), mount: filepath.Join(c.Dir, "mount"), port: cluster.FreePorts(t, 8)}
 	if err := os.Mkdir(l.mount, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -54,25 +54,6 @@ func newLocal(t *testing.T) *local {
 		}
 	})
 	return l
-}
-
-// freePorts finds that many free ports in a row.
-func freePorts(t *testing.T, n int) int {
-	t.Helper()
-	for {
-		first := cluster.FreePort(t)
-		free := 1
-		for ; free < n; free++ {
-			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+free))
-			if err != nil {
-				break
-			}
-			l.Close()
-		}
-		if free == n {
-			return first
-		}
-	}
 }
 
 // distrifs runs the command to its end.
