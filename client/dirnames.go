@@ -9,8 +9,9 @@ import (
 // of a state of the directory (Attr.Change), so that answers may come in any order.
 type dirNames struct {
 	byName   map[string]knownName
-	complete bool   // names that are not here are absent,
-	change   uint64 // as of this state
+	complete bool    // names that are not here are absent,
+	change   uint64  // as of this state
+	listed   *listed // in their order; nil: that is not kept
 }
 
 // knownName is what a name stands for.
@@ -56,6 +57,7 @@ func (l *leases) completeNames(h *lease, change uint64) {
 // dropNames forgets the names of a directory; l.mu is held.
 func (l *leases) dropNames(h *lease) {
 	if h.names != nil {
+		l.dropListed(h)
 		l.names -= len(h.names.byName)
 		h.names = nil
 		h.blind = h.toldName.Add(lateNames)
@@ -118,10 +120,9 @@ type listing struct {
 	alone  bool   // or it was exclusive: what has changed is known
 }
 
-// noteListing caches the names of a page. A listing from the start to the end without a
-// change by others in between makes the directory's names complete.
-func (l *leases) noteListing(began uint64, dir proto.InodeID, from uint64, reply *pb.ReadDirReply) {
-	g := reply.Grants
+// noteListing caches the names of a page that came with grants. A listing from the start to the end
+// without a change by others in between makes the directory's names complete.
+func (l *leases) noteListing(began uint64, g *pb.Grants, dir proto.InodeID, from uint64, reply *pb.ReadDirReply, entries []DirEntry) {
 	if g == nil || reply.Change == 0 {
 		return
 	}
@@ -131,8 +132,11 @@ func (l *leases) noteListing(began uint64, dir proto.InodeID, from uint64, reply
 	if h == nil || h.grants != g || began < h.since {
 		return
 	}
-	for _, e := range reply.Entries {
-		l.putName(h, string(e.Name), proto.InodeID(e.Inode), reply.Change)
+	for _, e := range entries {
+		l.putName(h, e.Name, e.Inode, reply.Change)
+	}
+	if from == 0 && reply.End {
+		l.keepListing(h, reply, entries)
 	}
 	if from == 0 {
 		h.listing = listing{change: reply.Change, alone: h.writes()}
@@ -140,14 +144,14 @@ func (l *leases) noteListing(began uint64, dir proto.InodeID, from uint64, reply
 		h.listing = listing{}
 		return
 	}
-	switch n := len(reply.Entries); {
+	switch n := len(entries); {
 	case h.names == nil && n > 0: // too many
 		h.listing = listing{}
 	case reply.End:
 		l.completeNames(h, reply.Change)
 		h.listing = listing{}
 	case n > 0:
-		h.listing.next = reply.Entries[n-1].Cookie
+		h.listing.next = entries[n-1].Cookie
 	}
 }
 

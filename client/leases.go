@@ -70,10 +70,11 @@ type leases struct {
 	names      int       // in all directories
 	recalls    recallLog
 	distrusted distrusted
-	leaving    map[placeOf]int // names that this client is taking away
-	limit      int             // maxLeases
-	carryOut   func(*lease)    // gives a lease back that has a recall, in another goroutine
-	letGo      func([]*lease)  // likewise of inodes without a name that are not open
+	leaving    map[placeOf]int                 // names that this client is taking away
+	above      map[proto.InodeID]proto.InodeID // of directories in listings that are kept, the one listed
+	limit      int                             // maxLeases
+	carryOut   func(*lease)                    // gives a lease back that has a recall, in another goroutine
+	letGo      func([]*lease)                  // likewise of inodes without a name that are not open
 	acquiring  map[proto.InodeID]*acquisition
 	pool       pool
 	reserve    func(*pb.ReserveRequest) // has the pool filled; nil: nothing is answered behind
@@ -123,7 +124,7 @@ type lease struct {
 
 func newLeases(wanted bool) *leases {
 	l := &leases{
-		wanted: wanted, limit: maxLeases, held: map[proto.InodeID]*lease{}, leaving: map[placeOf]int{},
+		wanted: wanted, limit: maxLeases, held: map[proto.InodeID]*lease{}, leaving: map[placeOf]int{}, above: map[proto.InodeID]proto.InodeID{},
 		acquiring: map[proto.InodeID]*acquisition{}, caches: noCaches{}, send: func() {},
 		contested: inodesFor{time: contestedTime}, restless: inodesFor{time: restlessTime},
 	}

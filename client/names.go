@@ -168,7 +168,15 @@ func (c *Client) sendSetAttr(ctx context.Context, cred Cred, ino proto.InodeID, 
 
 // ReadDir lists entries behind a cookie (0: from the start), with attributes if asked.
 func (c *Client) ReadDir(ctx context.Context, cred Cred, ino proto.InodeID, cookie uint64, attrs bool) (DirPage, error) {
-	page, err := c.readPage(ctx, cred, &pb.ReadDirRequest{Inode: uint64(ino), Cookie: cookie, MaxEntries: pageEntries, Attrs: attrs})
+	req := &pb.ReadDirRequest{Inode: uint64(ino), Cookie: cookie, MaxEntries: pageEntries, Attrs: attrs}
+	if cookie == 0 {
+		if page, ok := c.listedHere(cred, ino, attrs); ok {
+			c.accesses.note(ino, nil, time.Now())
+			return page, nil
+		}
+		req.Also = c.leases.walkOn(ino)
+	}
+	page, err := c.readPage(ctx, cred, req)
 	if err == nil {
 		c.accesses.note(ino, nil, time.Now())
 	}
@@ -188,16 +196,23 @@ func (c *Client) readPage(ctx context.Context, cred Cred, req *pb.ReadDirRequest
 		return DirPage{}, err
 	}
 	c.leases.admit(began, reply.Grants)
-	c.leases.noteListing(began, ino, req.Cookie, reply)
 	firsts := newPageOfFirsts(reply.Nodes)
-	page := DirPage{End: reply.End, Parent: proto.InodeID(reply.Parent), Entries: make([]DirEntry, 0, len(reply.Entries))}
-	for _, e := range reply.Entries {
-		entry := DirEntry{Name: string(e.Name), Inode: proto.InodeID(e.Inode), Type: e.Type, Cookie: e.Cookie}
-		if e.Attr != nil {
-			attr := c.learnedFile(began, asked, reply.Grants, e.Attr, firsts.unpack(e.First))
-			entry.Attr = &attr
+	learn := func(dir proto.InodeID, reply *pb.ReadDirReply, g *pb.Grants) []DirEntry {
+		entries := make([]DirEntry, 0, len(reply.Entries))
+		for _, e := range reply.Entries {
+			entry := DirEntry{Name: string(e.Name), Inode: proto.InodeID(e.Inode), Type: e.Type, Cookie: e.Cookie}
+			if e.Attr != nil {
+				attr := c.learnedFile(began, asked, g, e.Attr, firsts.unpack(e.First))
+				entry.Attr = &attr
+			}
+			entries = append(entries, entry)
 		}
-		page.Entries = append(page.Entries, entry)
+		c.leases.noteListing(began, g, dir, req.Cookie, reply, entries)
+		return entries
+	}
+	page := DirPage{End: reply.End, Parent: proto.InodeID(reply.Parent), Entries: learn(ino, reply, reply.Grants)}
+	for _, other := range reply.Also {
+		learn(proto.InodeID(other.Inode), other, reply.Grants)
 	}
 	return page, nil
 }

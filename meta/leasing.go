@@ -122,10 +122,11 @@ func (k *leasing) exclusive(one *session) []proto.InodeID {
 type leased struct {
 	named        [4]proto.InodeID // what it is about
 	names        int
-	alone        proto.InodeID  // of these, one to be granted exclusive if nobody else has it open
-	entries      []*pb.DirEntry // whose inodes it is about, with their attributes, if they can be had
-	entriesAlone bool           // entries are granted exclusive where alone would be
-	recalls      bool           // what of others stands against that is recalled
+	alone        proto.InodeID      // of these, one to be granted exclusive if nobody else has it open
+	entries      []*pb.DirEntry     // whose inodes it is about, with their attributes, if they can be had
+	also         []*pb.ReadDirReply // directories that are told with their names, if they can be had; else End is taken from them
+	entriesAlone bool               // entries are granted exclusive where alone would be
+	recalls      bool               // what of others stands against that is recalled
 	claim        leases.Claim
 	frozen       bool // it waits for the table to be thawed, not for its claim
 	grants       *pb.Grants
@@ -315,7 +316,14 @@ func (k *leasing) grant(t *leases.Table, r *request) {
 	for _, ino := range r.named[:r.names] {
 		add(ino, mode(ino, ino == r.alone))
 	}
-	for _, e := range r.entries {
+	entries := r.entries
+	for _, dir := range r.also {
+		ino := proto.InodeID(dir.Inode)
+		if dir.End = t.Free(r.id(), ino, leases.Shared) && add(ino, leases.Shared) != leases.None; dir.End {
+			entries = append(entries, dir.Entries...)
+		}
+	}
+	for _, e := range entries {
 		ino := proto.InodeID(e.Inode)
 		want, got := mode(ino, r.entriesAlone), leases.None
 		if e.Attr != nil && t.Free(r.id(), ino, leases.Shared) {

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -392,6 +393,53 @@ func TestListingLeavesOutExclusiveFiles(t *testing.T) {
 			t.Errorf("granted %v as of %d", got, reply.Change)
 		}
 		a.unasked()
+	})
+}
+
+// Folders are listed with another one, whole, with a lease on each; not those that another session has
+// exclusive, nor what there is no room for.
+func TestFoldersAreListedWithAnother(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		a, b := c.holder(), c.holder()
+		defer a.vanish()
+		defer b.vanish()
+		var dirs []uint64
+		for _, name := range []string{"first", "others", "empty", "last"} {
+			dirs = append(dirs, a.mkdir(1, name).Attr.Inode)
+		}
+		inner := a.mkdir(dirs[0], "inner").Attr.Inode
+		a.mkdir(dirs[3], "one")
+		a.mkdir(dirs[3], "two")
+		list := func(req *pb.ReadDirRequest) *pb.ReadDirReply {
+			req.Caller, req.Inode, req.Also = b.asks(), dirs[2], []uint64{77777, dirs[0], dirs[1], dirs[3]}
+			return must[*pb.ReadDirReply](c.t)(b.api().ReadDir(c.t.Context(), req))
+		}
+		told := func(reply *pb.ReadDirReply, want ...uint64) {
+			c.t.Helper()
+			var got []uint64
+			for _, page := range reply.Also {
+				got = append(got, page.Inode)
+				if !page.End || page.Change == 0 || page.Parent != 1 || !slices.Contains(reply.Grants.Shared, page.Inode) {
+					c.t.Errorf("%v, of leases %v", page, reply.Grants)
+				}
+			}
+			if !slices.Equal(got, want) {
+				c.t.Errorf("listed %d, want %d", got, want)
+			}
+		}
+		exclusive := must[*pb.AcquireReply](c.t)(a.acquire(dirs[1], pb.LeaseMode_LEASE_EXCLUSIVE))
+		if len(exclusive.Grants.GetExclusive()) != 1 {
+			c.t.Fatalf("granted %v", exclusive.Grants)
+		}
+		told(list(&pb.ReadDirRequest{MaxEntries: 2}), dirs[0])
+		reply := list(&pb.ReadDirRequest{Attrs: true})
+		told(reply, dirs[0], dirs[3])
+		if e := reply.Also[0].Entries; len(e) != 1 || e[0].Inode != inner || e[0].Attr.GetInode() != inner || !slices.Contains(reply.Grants.Shared, inner) {
+			c.t.Errorf("entries %v, of leases %v", e, reply.Grants)
+		}
+		a.unasked()
+		_, err := b.api().ReadDir(c.t.Context(), &pb.ReadDirRequest{Caller: b.asks(), Inode: dirs[2], Also: make([]uint64, maxAlso+1)})
+		wantKind(c.t, err, proto.TooLarge)
 	})
 }
 

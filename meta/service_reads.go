@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/distrifs/distrifs/meta/state"
 	"github.com/distrifs/distrifs/proto"
@@ -113,6 +114,7 @@ func (m *Master) ListXattr(ctx context.Context, req *pb.GetAttrRequest) (*pb.Lis
 // Bounds of a page of a directory.
 const (
 	maxDirEntries = 4096
+	maxAlso       = 64 // directories beside the one that is asked for
 	maxDirBytes   = 1 << 20
 	dirEntryBytes = 32  // of an entry beside its name, about
 	dirAttrBytes  = 100 // of its attributes, about
@@ -121,53 +123,103 @@ const (
 
 // ReadDir gives a page of a directory's entries, without "." and "..".
 func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadDirReply, error) {
-	reply := &pb.ReadDirReply{}
+	var reply *pb.ReadDirReply
 	ino := proto.InodeID(req.Inode)
-	grants, err := m.look(ctx, req.Caller, "read directory", inodeName(req.Inode), func(r *request, st *state.State) proto.Kind {
-		if kind := st.Access(ino, r.cred, 4); kind != proto.OK {
-			return kind
-		}
-		parent, kind := st.Parent(ino)
-		if kind != proto.OK {
-			return kind
+	grants, err := m.look(ctx, req.Caller, "read directory", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
+		if len(req.Also) > maxAlso {
+			return proto.TooLarge
 		}
 		if r.name(ino); req.Alone {
 			r.alone = ino
 		}
-		entries, size := bounded(req.MaxEntries, maxDirEntries), bounded(req.MaxBytes, maxDirBytes)
-		reply.Reset()
-		var nodes nodeList
-		reply.Parent, reply.Change, reply.End = uint64(parent), changeOf(st, ino), true
-		kind = st.ReadDir(ino, req.Cookie, func(e state.DirEntry) bool {
-			cost := dirEntryBytes + len(e.Name)
-			entry := &pb.DirEntry{Name: append([]byte(nil), e.Name...), Inode: uint64(e.Inode), Type: e.Type, Cookie: e.Cookie}
-			if req.Attrs {
-				if attr, kind := st.Attr(e.Inode); kind == proto.OK {
-					entry.Attr = attrOf(attr)
-					if req.First {
-						entry.First = nodes.pack(m.first(st, &attr))
-						cost += dirFirstBytes
-					}
-				}
-				cost += dirAttrBytes
-			}
-			if len(reply.Entries) > 0 && (len(reply.Entries) >= entries || cost > size) {
-				reply.End = false
-				return false
-			}
-			size -= cost
-			reply.Entries = append(reply.Entries, entry)
-			return true
-		})
-		r.entries, reply.Nodes = reply.Entries, nodes.list
+		p := m.newPager(req)
+		if reply, kind = p.page(st, r.cred, ino, req.Cookie); kind != proto.OK {
+			return kind
+		}
+		if reply.End {
+			reply.Also = p.others(st, r.cred)
+		}
+		reply.Nodes = p.nodes.list
+		r.entries, r.also = reply.Entries, reply.Also
 		r.entriesAlone, r.recalls = req.Alone, req.Recall
-		return kind
+		return proto.OK
 	})
 	if err != nil {
 		return nil, err
 	}
 	reply.Grants = grants
+	reply.Also = slices.DeleteFunc(reply.Also, func(l *pb.ReadDirReply) bool { return !l.End })
 	return reply, nil
+}
+
+// pager fills an answer with entries, until there is no more room.
+type pager struct {
+	m       *Master
+	req     *pb.ReadDirRequest
+	entries int // that may follow
+	size    int // of what may follow
+	nodes   nodeList
+}
+
+func (m *Master) newPager(req *pb.ReadDirRequest) *pager {
+	return &pager{m: m, req: req, entries: bounded(req.MaxEntries, maxDirEntries), size: bounded(req.MaxBytes, maxDirBytes)}
+}
+
+// page lists a directory, behind a cookie. One entry always finds room.
+func (p *pager) page(st *state.State, cred state.Cred, ino proto.InodeID, cookie uint64) (*pb.ReadDirReply, proto.Kind) {
+	if kind := st.Access(ino, cred, 4); kind != proto.OK {
+		return nil, kind
+	}
+	parent, kind := st.Parent(ino)
+	if kind != proto.OK {
+		return nil, kind
+	}
+	page := &pb.ReadDirReply{Parent: uint64(parent), Change: changeOf(st, ino), End: true}
+	kind = st.ReadDir(ino, cookie, func(e state.DirEntry) bool {
+		entry, cost := p.entry(st, e)
+		if len(page.Entries) > 0 && (p.entries <= 0 || cost > p.size) {
+			page.End = false
+			return false
+		}
+		p.entries--
+		p.size -= cost
+		page.Entries = append(page.Entries, entry)
+		return true
+	})
+	return page, kind
+}
+
+// others lists the directories that are asked for beside one, as long as there is room. Which of
+// them may be granted, and so told, is seen later.
+func (p *pager) others(st *state.State, cred state.Cred) (list []*pb.ReadDirReply) {
+	for _, ino := range p.req.Also {
+		page, kind := p.page(st, cred, proto.InodeID(ino), 0)
+		if kind != proto.OK {
+			continue // whoever asks for it by itself hears why
+		}
+		if !page.End || p.entries < 0 || p.size < 0 {
+			break
+		}
+		page.Inode = ino
+		list = append(list, page)
+	}
+	return list
+}
+
+func (p *pager) entry(st *state.State, e state.DirEntry) (entry *pb.DirEntry, cost int) {
+	cost = dirEntryBytes + len(e.Name)
+	entry = &pb.DirEntry{Name: append([]byte(nil), e.Name...), Inode: uint64(e.Inode), Type: e.Type, Cookie: e.Cookie}
+	if !p.req.Attrs {
+		return entry, cost
+	}
+	if attr, kind := st.Attr(e.Inode); kind == proto.OK {
+		entry.Attr = attrOf(attr)
+		if p.req.First {
+			entry.First = p.nodes.pack(p.m.first(st, &attr))
+			cost += dirFirstBytes
+		}
+	}
+	return entry, cost + dirAttrBytes
 }
 
 // bounded reads a limit of a request: 0 stands for the largest.

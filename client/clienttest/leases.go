@@ -253,9 +253,17 @@ func (c *Cluster) grant(s *session, req, reply any) {
 		r := req.(*pb.ReadDirRequest)
 		a.Grants, a.Change = g, c.inodes[r.Inode].attr.Change
 		shared(r.Inode)
-		for _, e := range a.Entries {
-			if r.Attrs {
-				shared(e.Inode)
+		a.Also = slices.DeleteFunc(a.Also, func(page *pb.ReadDirReply) bool {
+			page.Change = c.inodes[page.Inode].attr.Change
+			had := len(g.Shared)
+			shared(page.Inode)
+			return len(g.Shared) == had
+		})
+		for _, page := range append(a.Also, a) {
+			for _, e := range page.Entries {
+				if r.Attrs {
+					shared(e.Inode)
+				}
 			}
 		}
 	case *pb.ReadLinkReply:

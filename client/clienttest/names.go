@@ -188,7 +188,22 @@ func (c *Cluster) truncate(i *inode, size uint64) {
 }
 
 func (c *Cluster) ReadDir(_ context.Context, r *pb.ReadDirRequest) (*pb.ReadDirReply, error) {
-	dir, err := c.dir(r.Inode)
+	reply, err := c.page(r, r.Inode, r.Cookie, &pb.ReadDirReply{})
+	if err != nil || !reply.End {
+		return reply, err
+	}
+	for _, ino := range r.Also {
+		if page, err := c.page(r, ino, 0, reply); err == nil && page.End {
+			page.Inode = ino
+			reply.Also = append(reply.Also, page)
+		}
+	}
+	return reply, nil
+}
+
+// page lists a directory; nodes are noted in the answer that it is for.
+func (c *Cluster) page(r *pb.ReadDirRequest, ino, cookie uint64, answer *pb.ReadDirReply) (*pb.ReadDirReply, error) {
+	dir, err := c.dir(ino)
 	if err != nil {
 		return nil, err
 	}
@@ -197,10 +212,14 @@ func (c *Cluster) ReadDir(_ context.Context, r *pb.ReadDirRequest) (*pb.ReadDirR
 		names = append(names, name)
 	}
 	slices.SortFunc(names, func(a, b string) int { return int(int64(dir.entries[a]) - int64(dir.entries[b])) })
-	reply := &pb.ReadDirReply{Parent: dir.parent, End: true}
+	reply := &pb.ReadDirReply{}
+	if ino == r.Inode {
+		reply = answer
+	}
+	reply.Parent, reply.End = dir.parent, true
 	for _, name := range names {
 		id := dir.entries[name]
-		if id+3 <= r.Cookie {
+		if id+3 <= cookie {
 			continue
 		}
 		if len(reply.Entries) == 10 { // small pages, so that callers must go on
@@ -211,7 +230,7 @@ func (c *Cluster) ReadDir(_ context.Context, r *pb.ReadDirRequest) (*pb.ReadDirR
 		if r.Attrs {
 			e.Attr = c.inodes[id].copyAttr()
 			if r.First {
-				e.First = packed(reply, c.first(c.inodes[id]))
+				e.First = packed(answer, c.first(c.inodes[id]))
 			}
 		}
 		reply.Entries = append(reply.Entries, e)

@@ -2221,6 +2221,7 @@ type ReadDirRequest struct {
 	First         bool                   `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`                       // and of files, where their first chunks are
 	Alone         bool                   `protobuf:"varint,8,opt,name=alone,proto3" json:"alone,omitempty"`                       // grant the directory, and what the entries stand for, exclusive, where nobody else has a lease on it or has it open
 	Recall        bool                   `protobuf:"varint,9,opt,name=recall,proto3" json:"recall,omitempty"`                     // recall what of others' leases stands against the grants; the answer does not wait for it
+	Also          []uint64               `protobuf:"varint,10,rep,packed,name=also,proto3" json:"also,omitempty"`                 // at most 64 directories to be listed with this one, from the start, if nobody has them exclusive
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2318,6 +2319,13 @@ func (x *ReadDirRequest) GetRecall() bool {
 	return false
 }
 
+func (x *ReadDirRequest) GetAlso() []uint64 {
+	if x != nil {
+		return x.Also
+	}
+	return nil
+}
+
 type ReadDirReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*DirEntry            `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -2325,7 +2333,9 @@ type ReadDirReply struct {
 	Parent        uint64                 `protobuf:"varint,3,opt,name=parent,proto3" json:"parent,omitempty"` // inode of ".."
 	Grants        *Grants                `protobuf:"bytes,4,opt,name=grants,proto3" json:"grants,omitempty"`
 	Change        uint64                 `protobuf:"varint,5,opt,name=change,proto3" json:"change,omitempty"` // Attr.change of the directory
-	Nodes         []*Replica             `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`    // that DirEntry.first is at
+	Nodes         []*Replica             `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`    // that DirEntry.first is at, here and in also
+	Inode         uint64                 `protobuf:"varint,7,opt,name=inode,proto3" json:"inode,omitempty"`   // in also: of the directory
+	Also          []*ReadDirReply        `protobuf:"bytes,8,rep,name=also,proto3" json:"also,omitempty"`      // those that are granted and had room, whole, in the order they were asked for; without grants, nodes and also
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2398,6 +2408,20 @@ func (x *ReadDirReply) GetChange() uint64 {
 func (x *ReadDirReply) GetNodes() []*Replica {
 	if x != nil {
 		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ReadDirReply) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *ReadDirReply) GetAlso() []*ReadDirReply {
+	if x != nil {
+		return x.Also
 	}
 	return nil
 }
@@ -6570,7 +6594,7 @@ const file_master_proto_rawDesc = "" +
 	"TimeChange\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\bR\x03now\x12\x10\n" +
 	"\x03sec\x18\x02 \x01(\x03R\x03sec\x12\x12\n" +
-	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\x80\x02\n" +
+	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\x94\x02\n" +
 	"\x0eReadDirRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x16\n" +
@@ -6581,14 +6605,18 @@ const file_master_proto_rawDesc = "" +
 	"\x05attrs\x18\x06 \x01(\bR\x05attrs\x12\x14\n" +
 	"\x05first\x18\a \x01(\bR\x05first\x12\x14\n" +
 	"\x05alone\x18\b \x01(\bR\x05alone\x12\x16\n" +
-	"\x06recall\x18\t \x01(\bR\x06recall\"\xd1\x01\n" +
+	"\x06recall\x18\t \x01(\bR\x06recall\x12\x12\n" +
+	"\x04also\x18\n" +
+	" \x03(\x04R\x04also\"\x93\x02\n" +
 	"\fReadDirReply\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.distrifs.DirEntryR\aentries\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\bR\x03end\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\x04R\x06parent\x12(\n" +
 	"\x06grants\x18\x04 \x01(\v2\x10.distrifs.GrantsR\x06grants\x12\x16\n" +
 	"\x06change\x18\x05 \x01(\x04R\x06change\x12'\n" +
-	"\x05nodes\x18\x06 \x03(\v2\x11.distrifs.ReplicaR\x05nodes\"\xb0\x01\n" +
+	"\x05nodes\x18\x06 \x03(\v2\x11.distrifs.ReplicaR\x05nodes\x12\x14\n" +
+	"\x05inode\x18\a \x01(\x04R\x05inode\x12*\n" +
+	"\x04also\x18\b \x03(\v2\x16.distrifs.ReadDirReplyR\x04also\"\xb0\x01\n" +
 	"\bDirEntry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x12\n" +
@@ -7122,139 +7150,140 @@ var file_master_proto_depIdxs = []int32{
 	31,  // 32: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
 	14,  // 33: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
 	88,  // 34: distrifs.ReadDirReply.nodes:type_name -> distrifs.Replica
-	86,  // 35: distrifs.DirEntry.attr:type_name -> distrifs.Attr
-	32,  // 36: distrifs.DirEntry.first:type_name -> distrifs.FirstChunk
-	85,  // 37: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
-	14,  // 38: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
-	85,  // 39: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	85,  // 40: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	86,  // 41: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	87,  // 42: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
-	14,  // 43: distrifs.CreateReply.grants:type_name -> distrifs.Grants
-	85,  // 44: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	85,  // 45: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	85,  // 46: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	85,  // 47: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	85,  // 48: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	85,  // 49: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	85,  // 50: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	85,  // 51: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	85,  // 52: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	85,  // 53: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	85,  // 54: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	86,  // 55: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	87,  // 56: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
-	14,  // 57: distrifs.OpenReply.grants:type_name -> distrifs.Grants
-	85,  // 58: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
-	7,   // 59: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
-	56,  // 60: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
-	1,   // 61: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	85,  // 62: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
-	58,  // 63: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	86,  // 64: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	85,  // 65: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
-	58,  // 66: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
-	58,  // 67: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	85,  // 68: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	87,  // 69: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	14,  // 70: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
-	85,  // 71: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	85,  // 72: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	28,  // 73: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	85,  // 74: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	85,  // 75: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	85,  // 76: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	74,  // 77: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	80,  // 78: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	81,  // 79: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	73,  // 80: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
-	82,  // 81: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	2,   // 82: distrifs.FsckFinding.kind:type_name -> distrifs.FsckKind
-	77,  // 83: distrifs.FsckFinding.summary:type_name -> distrifs.FsckSummary
-	3,   // 84: distrifs.OperateRequest.move:type_name -> distrifs.Move
-	85,  // 85: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
-	86,  // 86: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
-	86,  // 87: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
-	14,  // 88: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
-	5,   // 89: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	24,  // 90: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	25,  // 91: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	27,  // 92: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	29,  // 93: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	33,  // 94: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	35,  // 95: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	36,  // 96: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	38,  // 97: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	39,  // 98: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	40,  // 99: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	41,  // 100: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	42,  // 101: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	42,  // 102: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	44,  // 103: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	46,  // 104: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	25,  // 105: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	49,  // 106: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	50,  // 107: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	51,  // 108: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	53,  // 109: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	55,  // 110: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	59,  // 111: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	61,  // 112: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	17,  // 113: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
-	19,  // 114: distrifs.Master.Reserve:input_type -> distrifs.ReserveRequest
-	21,  // 115: distrifs.Master.ChangeBehind:input_type -> distrifs.ChangesBehind
-	63,  // 116: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	65,  // 117: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	66,  // 118: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	67,  // 119: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	68,  // 120: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	69,  // 121: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	71,  // 122: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	78,  // 123: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
-	75,  // 124: distrifs.Master.Fsck:input_type -> distrifs.FsckRequest
-	83,  // 125: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
-	9,   // 126: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	26,  // 127: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	26,  // 128: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	26,  // 129: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	30,  // 130: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	34,  // 131: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	37,  // 132: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	37,  // 133: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	26,  // 134: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	26,  // 135: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	26,  // 136: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	26,  // 137: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	43,  // 138: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	43,  // 139: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	45,  // 140: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	47,  // 141: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	48,  // 142: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	26,  // 143: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	26,  // 144: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	52,  // 145: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	54,  // 146: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	57,  // 147: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	60,  // 148: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	62,  // 149: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	18,  // 150: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
-	20,  // 151: distrifs.Master.Reserve:output_type -> distrifs.ReserveReply
-	23,  // 152: distrifs.Master.ChangeBehind:output_type -> distrifs.DurableBehind
-	64,  // 153: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	64,  // 154: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	26,  // 155: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	26,  // 156: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	87,  // 157: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	70,  // 158: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	72,  // 159: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	79,  // 160: distrifs.Master.Operate:output_type -> distrifs.OperateReply
-	76,  // 161: distrifs.Master.Fsck:output_type -> distrifs.FsckFinding
-	84,  // 162: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
-	126, // [126:163] is the sub-list for method output_type
-	89,  // [89:126] is the sub-list for method input_type
-	89,  // [89:89] is the sub-list for extension type_name
-	89,  // [89:89] is the sub-list for extension extendee
-	0,   // [0:89] is the sub-list for field type_name
+	30,  // 35: distrifs.ReadDirReply.also:type_name -> distrifs.ReadDirReply
+	86,  // 36: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	32,  // 37: distrifs.DirEntry.first:type_name -> distrifs.FirstChunk
+	85,  // 38: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	14,  // 39: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
+	85,  // 40: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	85,  // 41: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	86,  // 42: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	87,  // 43: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	14,  // 44: distrifs.CreateReply.grants:type_name -> distrifs.Grants
+	85,  // 45: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	85,  // 46: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	85,  // 47: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	85,  // 48: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	85,  // 49: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	85,  // 50: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	85,  // 51: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	85,  // 52: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	85,  // 53: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	85,  // 54: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	85,  // 55: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	86,  // 56: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	87,  // 57: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	14,  // 58: distrifs.OpenReply.grants:type_name -> distrifs.Grants
+	85,  // 59: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	7,   // 60: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
+	56,  // 61: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
+	1,   // 62: distrifs.Lock.mode:type_name -> distrifs.LockMode
+	85,  // 63: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	58,  // 64: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
+	86,  // 65: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	85,  // 66: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	58,  // 67: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	58,  // 68: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	85,  // 69: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	87,  // 70: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	14,  // 71: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
+	85,  // 72: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	85,  // 73: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	28,  // 74: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	85,  // 75: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	85,  // 76: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	85,  // 77: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	74,  // 78: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	80,  // 79: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	81,  // 80: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	73,  // 81: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
+	82,  // 82: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	2,   // 83: distrifs.FsckFinding.kind:type_name -> distrifs.FsckKind
+	77,  // 84: distrifs.FsckFinding.summary:type_name -> distrifs.FsckSummary
+	3,   // 85: distrifs.OperateRequest.move:type_name -> distrifs.Move
+	85,  // 86: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
+	86,  // 87: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
+	86,  // 88: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
+	14,  // 89: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
+	5,   // 90: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	24,  // 91: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	25,  // 92: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	27,  // 93: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	29,  // 94: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	33,  // 95: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	35,  // 96: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	36,  // 97: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	38,  // 98: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	39,  // 99: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	40,  // 100: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	41,  // 101: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	42,  // 102: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	42,  // 103: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	44,  // 104: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	46,  // 105: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	25,  // 106: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	49,  // 107: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	50,  // 108: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	51,  // 109: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	53,  // 110: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	55,  // 111: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	59,  // 112: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	61,  // 113: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	17,  // 114: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
+	19,  // 115: distrifs.Master.Reserve:input_type -> distrifs.ReserveRequest
+	21,  // 116: distrifs.Master.ChangeBehind:input_type -> distrifs.ChangesBehind
+	63,  // 117: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	65,  // 118: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	66,  // 119: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	67,  // 120: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	68,  // 121: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	69,  // 122: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	71,  // 123: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	78,  // 124: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
+	75,  // 125: distrifs.Master.Fsck:input_type -> distrifs.FsckRequest
+	83,  // 126: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
+	9,   // 127: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	26,  // 128: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	26,  // 129: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	26,  // 130: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	30,  // 131: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	34,  // 132: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	37,  // 133: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	37,  // 134: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	26,  // 135: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	26,  // 136: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	26,  // 137: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	26,  // 138: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	43,  // 139: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	43,  // 140: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	45,  // 141: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	47,  // 142: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	48,  // 143: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	26,  // 144: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	26,  // 145: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	52,  // 146: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	54,  // 147: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	57,  // 148: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	60,  // 149: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	62,  // 150: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	18,  // 151: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
+	20,  // 152: distrifs.Master.Reserve:output_type -> distrifs.ReserveReply
+	23,  // 153: distrifs.Master.ChangeBehind:output_type -> distrifs.DurableBehind
+	64,  // 154: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	64,  // 155: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	26,  // 156: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	26,  // 157: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	87,  // 158: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	70,  // 159: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	72,  // 160: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	79,  // 161: distrifs.Master.Operate:output_type -> distrifs.OperateReply
+	76,  // 162: distrifs.Master.Fsck:output_type -> distrifs.FsckFinding
+	84,  // 163: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
+	127, // [127:164] is the sub-list for method output_type
+	90,  // [90:127] is the sub-list for method input_type
+	90,  // [90:90] is the sub-list for extension type_name
+	90,  // [90:90] is the sub-list for extension extendee
+	0,   // [0:90] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }

@@ -1,0 +1,78 @@
+package client
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/distrifs/distrifs/proto"
+)
+
+// Walks. Programs go through trees directory by directory: find, grep -r, git status, rm -r. Who
+// lists a second subfolder of a directory is likely to list the others; so some of those that
+// follow are listed with it, twice as many each time, and their listings kept (listed.go).
+
+const (
+	walkFrom  = 2  // subfolders that are listed before others are with them
+	walkFirst = 4  // so many the first time
+	walkMost  = 64 // and at most, at a time
+)
+
+// walk is how far the subfolders of a directory have been gone through; it begins as far as that of the
+// directory above. Guarded by leases.mu.
+type walk struct {
+	steps int // subfolders that the master was asked for
+	ahead int // that were listed with the last one
+}
+
+// walkOn gives the directories to be listed together with one.
+func (l *leases) walkOn(dir proto.InodeID) (also []uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	above := l.above[dir]
+	up, upper := l.listedOf(above), l.listedOf(l.above[above])
+	if up == nil {
+		return nil
+	}
+	if upper != nil && up.walk.steps == 0 {
+		up.walk = upper.walk
+	}
+	if up.walk.steps++; up.walk.steps < walkFrom {
+		return nil
+	}
+	up.walk.ahead = min(max(2*up.walk.ahead, walkFirst), walkMost)
+	also = l.follow(up, dir, up.walk.ahead, also)
+	if upper == nil {
+		return also
+	}
+	for _, e := range upper.behind(above) { // and what is in the folders behind the one above
+		if len(also) >= up.walk.ahead {
+			break
+		}
+		if aunt := l.listedOf(e.Inode); aunt != nil {
+			also = l.follow(aunt, 0, up.walk.ahead, also)
+		}
+	}
+	return also
+}
+
+// follow adds the subfolders of a directory behind one that are not listed yet, until there are most.
+func (l *leases) follow(up *listed, dir proto.InodeID, most int, also []uint64) []uint64 {
+	for _, e := range up.behind(dir) {
+		if len(also) >= most {
+			break
+		}
+		if e.Type == unix.S_IFDIR && l.listedOf(e.Inode) == nil && !l.distrusted.has(e.Inode) {
+			also = append(also, uint64(e.Inode))
+		}
+	}
+	return also
+}
+
+// behind gives the entries behind a subfolder; 0: all.
+func (k *listed) behind(dir proto.InodeID) []DirEntry {
+	for i := range k.entries {
+		if k.entries[i].Inode == dir {
+			return k.entries[i+1:]
+		}
+	}
+	return k.entries
+}
