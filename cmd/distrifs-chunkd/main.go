@@ -14,6 +14,7 @@ import (
 )
 
 func main() {
+	cli.StayAwake()
 	cmd := cli.New("distrifs-chunkd", "keeps replicas of chunks and serves them")
 	cmd.Long = `A chunkserver keeps chunks as plain files in its data folders, one for each disk,
 and tells the master what it holds. A folder belongs to one chunkserver of one

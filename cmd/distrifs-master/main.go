@@ -47,7 +47,10 @@ type options struct {
 	logging   *cli.Logging
 }
 
-func main() { command().Main() }
+func main() {
+	cli.StayAwake()
+	command().Main()
+}
 
 func command() *cli.Command {
 	cmd := cli.New("distrifs-master", "serves the metadata of a cluster")

@@ -14,6 +14,7 @@ import (
 )
 
 func main() {
+	cli.StayAwake()
 	if helper := helperOf(os.Args[0]); helper != nil {
 		os.Exit(runHelper(helper))
 	}

@@ -220,11 +220,15 @@ func TestLogging(t *testing.T) {
 	}
 }
 
-// TestMain lets the test binary stand in for a program that waits for signals.
+// TestMain lets the test binary stand in for a program that waits for signals, and for a server that
+// tells its settings.
 func TestMain(m *testing.M) {
 	mode := os.Getenv("CLI_TEST_MODE")
-	if mode == "" {
+	switch mode {
+	case "":
 		os.Exit(m.Run())
+	case "awake":
+		tellSettings()
 	}
 	c := New("waiter", "waits")
 	c.Run = func(ctx context.Context, _ []string) error {
