@@ -141,6 +141,9 @@ func (a *agent) register(ctx context.Context, nodes pb.DataNodesClient) (terms, 
 	if err != nil {
 		return terms{}, proto.FromStatus(err)
 	}
+	if reply.Newest != 0 {
+		return terms{}, a.setBack(reply.Newest)
+	}
 	cluster, err := proto.ParseClusterID(reply.Cluster)
 	if err != nil {
 		return terms{}, err
@@ -156,6 +159,19 @@ func (a *agent) register(ctx context.Context, nodes pb.DataNodesClient) (terms, 
 	a.log.Info("registered with the master", "master", a.master, "cluster", reply.Cluster, "node", reply.Node, "epoch", reply.Epoch)
 	milliseconds := func(ms uint32) time.Duration { return time.Duration(ms) * time.Millisecond }
 	return terms{milliseconds(reply.HeartbeatMs), milliseconds(reply.DeadAfterMs), milliseconds(reply.ReportMs), reply.Buckets}, nil
+}
+
+// setBack follows the master's word that a later start than this one is known to it; the
+// error says why this registration has failed. Who was registered before is succeeded by
+// a process that uses a copy of its folders, and is not to answer with the same (L15).
+func (a *agent) setBack(newest uint64) error {
+	if a.joined {
+		return proto.E(proto.OldEpoch, "register", a.address, "a later start of this chunkserver is registered: a copy of its data folders is in use elsewhere; stop one of the two")
+	}
+	if err := a.store.setBack(newest); err != nil {
+		return err
+	}
+	return proto.E(proto.Unavailable, "register", a.address, "its data folders are an older copy: all they hold is doubted now, and it registers again")
 }
 
 // session is one stream to the master and what belongs to it. What is not done

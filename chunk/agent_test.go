@@ -29,6 +29,7 @@ type fakeMaster struct {
 	pb.UnimplementedDataNodesServer
 	cluster proto.ClusterID
 	epoch   proto.Epoch
+	newest  uint64 // incarnation in its log
 	server  *grpc.Server
 
 	mu         sync.Mutex // protects all below
@@ -73,6 +74,9 @@ func (m *fakeMaster) wait(done func() bool) {
 
 func (m *fakeMaster) RegisterDataNode(_ context.Context, r *pb.RegisterDataNodeRequest) (*pb.RegisterDataNodeReply, error) {
 	m.update(func() { m.registered = append(m.registered, r) })
+	if !proto.Incarnation(r.Incarnation).Continues(proto.Incarnation(m.newest)) {
+		return &pb.RegisterDataNodeReply{Newest: m.newest}, nil
+	}
 	return &pb.RegisterDataNodeReply{Cluster: m.cluster.String(), Node: 7, Epoch: uint64(m.epoch), HeartbeatMs: 10, DeadAfterMs: 5000, ReportMs: 30, ChunkSize: testCapacity, Buckets: testBuckets}, nil
 }
 
@@ -188,7 +192,7 @@ func TestAgentJoinsAndReports(t *testing.T) {
 	stop, _ := startAgent(t, s, address, nil, nil)
 	m.synced()
 	first := m.registered[0]
-	if first.Cluster != "" || first.Node != 0 || first.Incarnation != 1 || first.Instance != s.instance.String() || first.Address != "10.0.0.1:1" || len(first.Disks) != 1 {
+	if first.Cluster != "" || first.Node != 0 || proto.Incarnation(first.Incarnation).Start() != 1 || first.Instance != s.instance.String() || first.Address != "10.0.0.1:1" || len(first.Disks) != 1 {
 		t.Errorf("registered with %v", first)
 	}
 	for n := range 40 {
@@ -206,12 +210,12 @@ func TestAgentJoinsAndReports(t *testing.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	again := m.registered[0]
-	if again.Cluster != testCluster.String() || again.Node != 7 || again.Incarnation != 2 || again.Epoch != 3 || again.Chunks != 40 || again.Instance != first.Instance {
+	if again.Cluster != testCluster.String() || again.Node != 7 || proto.Incarnation(again.Incarnation).Start() != 2 || again.Epoch != 3 || again.Chunks != 40 || again.Instance != first.Instance {
 		t.Errorf("registered again with %v", again)
 	}
 	last := uint64(0)
 	for _, b := range m.beats { // L5
-		if b.Sequence <= last || b.Incarnation != 2 || b.Node != 7 || len(b.Disks) != 1 || b.Disks[0].FreeBytes == 0 {
+		if b.Sequence <= last || b.Incarnation != again.Incarnation || b.Node != 7 || len(b.Disks) != 1 || b.Disks[0].FreeBytes == 0 {
 			t.Fatalf("heartbeat %v after sequence %d", b, last)
 		}
 		last = b.Sequence

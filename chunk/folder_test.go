@@ -133,7 +133,7 @@ func TestIncarnationGrowsAndNewFoldersJoin(t *testing.T) {
 	mem := disk.NewMem()
 	for i := range uint64(4) {
 		s := openStore(t, testOptions(mem, "/a"))
-		if s.incarnation != i+1 {
+		if proto.Incarnation(s.incarnation).Start() != i+1 {
 			t.Errorf("start %d is incarnation %d", i+1, s.incarnation)
 		}
 		if i%2 == 0 {
@@ -145,7 +145,7 @@ func TestIncarnationGrowsAndNewFoldersJoin(t *testing.T) {
 	s, err := OpenStore(testOptions(mem, "/new", "/a"))
 	must(t, err)
 	for _, f := range s.folders {
-		if f.sb.Incarnation != 5 || f.sb.Node != 1 || f.sb.Cluster != clusterText(testCluster) || f.sb.Instance != s.instance {
+		if f.sb.Incarnation != s.incarnation || proto.Incarnation(s.incarnation).Start() != 5 || f.sb.Node != 1 || f.sb.Cluster != clusterText(testCluster) || f.sb.Instance != s.instance {
 			t.Errorf("%s has %+v", f.path, f.sb)
 		}
 	}

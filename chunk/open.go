@@ -140,7 +140,7 @@ func (s *Store) begin(boot string) error {
 		now.Incarnation = max(now.Incarnation, f.sb.Incarnation)
 		now.Epoch = max(now.Epoch, f.sb.Epoch)
 	}
-	s.incarnation = now.Incarnation + 1
+	s.incarnation = nextIncarnation(now.Incarnation)
 	for _, f := range s.folders {
 		if f.sb.joined() && !f.sb.Clean {
 			f.log.Warn("the last stop was not clean: chunks that were being written are checked")
@@ -162,6 +162,11 @@ func (s *Store) begin(boot string) error {
 		s.membership.Store(&membership{proto.ClusterID(now.Cluster), now.Node, layout(now.ChunkSize), now.Epoch})
 	}
 	return nil
+}
+
+// nextIncarnation is a start behind one, different from any other.
+func nextIncarnation(last uint64) uint64 {
+	return uint64(proto.Incarnation(last).Next(uuid.New().ID()))
 }
 
 // join takes what the master answered to a registration: the place in its cluster
@@ -210,6 +215,10 @@ func oldEpoch(epoch, highest proto.Epoch) error {
 func (s *Store) become(m *membership) error {
 	var errs []error
 	for _, f := range s.folders {
+		if err := f.writable(); err != nil { // what stands there now may be an empty mountpoint
+			errs = append(errs, err)
+			continue
+		}
 		err := f.updateSuperblock(func(sb *superblock) {
 			sb.Cluster, sb.Node, sb.ChunkSize, sb.Epoch = clusterText(m.cluster), m.node, int64(m.layout), m.epoch
 		})

@@ -28,7 +28,7 @@ import (
 //	instance     UUID of the chunkserver, the same in all its folders
 //	folder       UUID of this folder
 //	chunk_size   bytes, a power of two; 0 until then
-//	incarnation  raised at each start
+//	incarnation  raised at each start; see proto.Incarnation
 //	epoch        the highest of a master that was obeyed
 //	clean        the last stop left no replica being written
 //

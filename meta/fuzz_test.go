@@ -36,9 +36,9 @@ func FuzzRequests(f *testing.F) {
 		&pb.SetLockRequest{Caller: caller, Lock: &pb.Lock{Inode: 1, End: 1 << 62, Mode: 2}, Wait: true, Ticket: 1},
 		&pb.FallocateRequest{Caller: caller, Inode: 2, Offset: 1 << 63, Length: 1 << 63}))
 	f.Add(target.encode(f,
-		&pb.RegisterDataNodeRequest{Instance: "00000000-0000-4000-8000-000000000009", Incarnation: 1, Address: "b:1"},
-		&pb.BlockReportRequest{Node: 1, Incarnation: 1, Sequence: 9, Digests: []uint64{1}, Buckets: []*pb.Bucket{{Bucket: 1 << 31, Replicas: []*pb.ReplicaState{{Chunk: 1 << 60}}}}},
-		&pb.HeartbeatRequest{Node: 1, Incarnation: 1, Sequence: 10, Changed: []*pb.ReplicaState{{Chunk: 1, Version: 9}}, Disks: []*pb.DiskStatus{{FreeBytes: 1 << 63}}},
+		&pb.RegisterDataNodeRequest{Instance: "00000000-0000-4000-8000-000000000009", Incarnation: 1 << 20, Address: "b:1"},
+		&pb.BlockReportRequest{Node: 1, Incarnation: 1 << 20, Sequence: 9, Digests: []uint64{1}, Buckets: []*pb.Bucket{{Bucket: 1 << 31, Replicas: []*pb.ReplicaState{{Chunk: 1 << 60}}}}},
+		&pb.HeartbeatRequest{Node: 1, Incarnation: 1 << 20, Sequence: 10, Changed: []*pb.ReplicaState{{Chunk: 1, Version: 9}}, Disks: []*pb.DiskStatus{{FreeBytes: 1 << 63}}},
 		&pb.SessionRequest{Request: &pb.SessionRequest_Hello{Hello: &pb.Hello{Resume: 1, Open: []*pb.OpenCount{{Inode: 2, Count: 1 << 31}}, Locks: []*pb.Lock{{}}}}}))
 	f.Fuzz(func(t *testing.T, calls []byte) {
 		for n := 0; n < 10 && len(calls) >= 3; n++ {
@@ -84,11 +84,11 @@ func newFuzzTarget(f *testing.F) *fuzzTarget {
 		stream[pb.SessionRequest, pb.SessionEvent](m.Session), stream[pb.HeartbeatRequest, pb.NodeCommand](m.Heartbeat))
 	for node := range uint64(3) {
 		_, err := m.RegisterDataNode(context.Background(), &pb.RegisterDataNodeRequest{
-			Instance: fmt.Sprintf("00000000-0000-4000-8000-%012d", node+1), Incarnation: 1, Address: fmt.Sprintf("127.0.0.1:%d", node+1),
+			Instance: fmt.Sprintf("00000000-0000-4000-8000-%012d", node+1), Incarnation: 1 << 20, Address: fmt.Sprintf("127.0.0.1:%d", node+1),
 			Disks: []*pb.DiskStatus{{Path: "/disk", TotalBytes: fakeDisk, FreeBytes: fakeDisk}},
 		})
 		if err == nil {
-			_, err = m.nodes.Connect(proto.NodeID(node+1), 1)
+			_, err = m.nodes.Connect(proto.NodeID(node+1), 1<<20)
 		}
 		if err != nil {
 			f.Fatal(err)

@@ -175,6 +175,7 @@ type fakeNode struct {
 	id       uint32
 
 	mu          sync.Mutex // protects below
+	starts      uint32     // the chance in its incarnations
 	incarnation uint64
 	sequence    uint64
 	replicas    map[proto.ChunkID]*pb.ReplicaState
@@ -216,7 +217,8 @@ func (c *cluster) newNode() *fakeNode {
 func (n *fakeNode) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel, n.ended = cancel, make(chan struct{})
-	n.incarnation++
+	n.starts++
+	n.incarnation = uint64(proto.Incarnation(n.incarnation).Next(n.starts))
 	n.sequence = 0
 	go func() {
 		defer close(n.ended)
@@ -263,11 +265,25 @@ func (n *fakeNode) registration() *pb.RegisterDataNodeRequest {
 	}
 }
 
+// doubt is what the chunkserver does that is told that its folders were set back.
+func (n *fakeNode) doubt(newest uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, r := range n.replicas {
+		r.Unclean = true
+	}
+	n.incarnation = uint64(proto.Incarnation(newest).Next(0))
+}
+
 // live is one connection.
 func (n *fakeNode) live(ctx context.Context) {
 	service := pb.NewDataNodesClient(n.c.conn)
 	reply, err := service.RegisterDataNode(ctx, n.registration())
 	if err != nil {
+		return
+	}
+	if reply.Newest != 0 {
+		n.doubt(reply.Newest)
 		return
 	}
 	n.cluster, n.id = reply.Cluster, reply.Node

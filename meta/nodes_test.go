@@ -32,7 +32,7 @@ func TestRegistration(t *testing.T) {
 			"another's id":     {func(r *pb.RegisterDataNodeRequest) { r.Node = c.nodes[1].id }, proto.WrongCluster},
 			"unknown id":       {func(r *pb.RegisterDataNodeRequest) { r.Node = 77 }, proto.WrongCluster},
 			"newer master":     {func(r *pb.RegisterDataNodeRequest) { r.Epoch = 9 }, proto.OldEpoch},
-			"older start":      {func(r *pb.RegisterDataNodeRequest) { r.Incarnation-- }, proto.Malformed},
+			"no start":         {func(r *pb.RegisterDataNodeRequest) { r.Incarnation = 1 }, proto.Malformed},
 			"no instance":      {func(r *pb.RegisterDataNodeRequest) { r.Instance = "x" }, proto.Malformed},
 			"no address":       {func(r *pb.RegisterDataNodeRequest) { r.Address = "" }, proto.Malformed},
 			"odd cluster":      {func(r *pb.RegisterDataNodeRequest) { r.Cluster = "x" }, proto.Invalid},
@@ -43,6 +43,11 @@ func TestRegistration(t *testing.T) {
 			if got := proto.KindOf(proto.FromStatus(err)); got != r.want {
 				t.Errorf("%s: %v, want %v", what, err, r.want)
 			}
+		}
+		older := good()
+		older.Incarnation--
+		if reply := must[*pb.RegisterDataNodeReply](c.t)(service.RegisterDataNode(c.t.Context(), older)); reply.Newest != good().Incarnation || reply.Node != 0 {
+			t.Errorf("an older start: %v", reply)
 		}
 		if n := len(c.status().Nodes); n != 2 {
 			t.Errorf("%d chunkservers", n)
@@ -72,13 +77,13 @@ func TestDeadAndBack(t *testing.T) {
 func TestOldHeartbeat(t *testing.T) {
 	inCluster(t, 0, Config{}, func(c *cluster) {
 		n := c.newNode()
-		n.incarnation = 5
+		n.incarnation = 5 << 20
 		service := pb.NewDataNodesClient(c.conn)
 		reply := must[*pb.RegisterDataNodeReply](c.t)(service.RegisterDataNode(c.t.Context(), n.registration()))
 		n.id = reply.Node
 		stream := must[pb.DataNodes_HeartbeatClient](c.t)(service.Heartbeat(c.t.Context()))
 		beat := func(sequence, chunks uint64) uint64 {
-			if err := stream.Send(&pb.HeartbeatRequest{Node: n.id, Incarnation: 5, Sequence: sequence, Chunks: chunks}); err != nil {
+			if err := stream.Send(&pb.HeartbeatRequest{Node: n.id, Incarnation: n.incarnation, Sequence: sequence, Chunks: chunks}); err != nil {
 				c.t.Fatal(err)
 			}
 			must[*pb.NodeCommand](c.t)(stream.Recv())
@@ -88,7 +93,7 @@ func TestOldHeartbeat(t *testing.T) {
 			t.Error("an old heartbeat was believed")
 		}
 		early := must[pb.DataNodes_HeartbeatClient](c.t)(service.Heartbeat(c.t.Context()))
-		early.Send(&pb.HeartbeatRequest{Node: n.id, Incarnation: 4, Sequence: 99})
+		early.Send(&pb.HeartbeatRequest{Node: n.id, Incarnation: 4 << 20, Sequence: 99})
 		if command := must[*pb.NodeCommand](c.t)(early.Recv()); command.GetRegister() == nil {
 			t.Errorf("a heartbeat of an earlier start: %v", command)
 		}

@@ -105,7 +105,7 @@ func (f *fleet) register(s *reporter) {
 	disks := []*pb.DiskStatus{{TotalBytes: 1 << 40, FreeBytes: 1 << 39}}
 	began := cputime.Thread()
 	_, err := f.RegisterDataNode(context.Background(), &pb.RegisterDataNodeRequest{
-		Cluster: f.cluster.Cluster.String(), Node: s.node, Instance: s.instance, Incarnation: 1, Address: address(int(s.node) - 1), Disks: disks, Chunks: uint64(len(s.slots)),
+		Cluster: f.cluster.Cluster.String(), Node: s.node, Instance: s.instance, Incarnation: 1 << 20, Address: address(int(s.node) - 1), Disks: disks, Chunks: uint64(len(s.slots)),
 	})
 	f.inMaster += cputime.Thread() - began
 	if err != nil {
@@ -116,7 +116,7 @@ func (f *fleet) register(s *reporter) {
 // send gives the master a message as the network does.
 func (f *fleet) send(s *reporter, req *pb.BlockReportRequest) []uint32 {
 	s.sequence++
-	req.Node, req.Incarnation, req.Sequence = s.node, 1, s.sequence
+	req.Node, req.Incarnation, req.Sequence = s.node, 1<<20, s.sequence
 	wire, err := protobuf.Marshal(req)
 	if err != nil {
 		f.b.Fatal(err)

@@ -24,13 +24,18 @@ func (m *Master) RegisterDataNode(_ context.Context, req *pb.RegisterDataNodeReq
 		return proto.E(kind, "register chunkserver", req.Address, detail)
 	}
 	instance, err := uuid.Parse(req.Instance)
-	if err != nil || req.Incarnation == 0 || req.Address == "" || len(req.Address) > state.MaxAddress {
+	if err != nil || proto.Incarnation(req.Incarnation).Start() == 0 || req.Address == "" || len(req.Address) > state.MaxAddress {
 		return nil, refuse(proto.Malformed, "an instance, an incarnation and an address are needed")
 	}
 	if err := m.belongs(req, instance, refuse); err != nil {
 		return nil, err
 	}
-	node, err := m.nodeID(instance, req.Address)
+	if newest := m.newest(instance); !proto.Incarnation(req.Incarnation).Continues(newest) {
+		m.log.Error("a chunkserver has come back with an older copy of its data folders: it is to doubt all they hold",
+			"address", req.Address, "incarnation", req.Incarnation, "newest", newest)
+		return &pb.RegisterDataNodeReply{Newest: uint64(newest)}, nil
+	}
+	node, err := m.nodeID(req, instance)
 	if err != nil {
 		return nil, &proto.Error{Kind: proto.KindOf(err), Op: "register chunkserver", Subject: req.Address, Err: err}
 	}
@@ -69,25 +74,36 @@ func (m *Master) belongs(req *pb.RegisterDataNodeRequest, instance uuid.UUID, re
 }
 
 func (m *Master) nodeInfo(id proto.NodeID) (info state.NodeInfo, ok bool) {
+	return m.findNode(func(n state.NodeInfo) bool { return n.ID == id })
+}
+
+func (m *Master) findNode(is func(state.NodeInfo) bool) (info state.NodeInfo, ok bool) {
 	m.machine.read(func(st *state.State) {
 		nodes := st.Nodes()
-		if i := slices.IndexFunc(nodes, func(n state.NodeInfo) bool { return n.ID == id }); i >= 0 {
+		if i := slices.IndexFunc(nodes, is); i >= 0 {
 			info, ok = nodes[i], true
 		}
 	})
 	return info, ok
 }
 
-// nodeID finds the id of an instance, or has the log give it one.
-func (m *Master) nodeID(instance uuid.UUID, address string) (proto.NodeID, error) {
-	var known []state.NodeInfo
-	m.machine.read(func(st *state.State) { known = st.Nodes() })
-	for _, n := range known {
-		if n.Instance == instance && n.Address == address {
-			return n.ID, nil
-		}
+// newest is the incarnation of an instance that registered last; 0: none is known.
+func (m *Master) newest(instance uuid.UUID) proto.Incarnation {
+	known, _ := m.instance(instance)
+	return proto.Incarnation(known.Incarnation)
+}
+
+func (m *Master) instance(instance uuid.UUID) (info state.NodeInfo, ok bool) {
+	return m.findNode(func(n state.NodeInfo) bool { return n.Instance == instance })
+}
+
+// nodeID finds the id of an instance, or has the log give it one, and has the log know of
+// this start: only then can the next one be told from one with an older copy of the folders.
+func (m *Master) nodeID(req *pb.RegisterDataNodeRequest, instance uuid.UUID) (proto.NodeID, error) {
+	if known, ok := m.instance(instance); ok && known.Address == req.Address && known.Incarnation == req.Incarnation {
+		return known.ID, nil
 	}
-	result, err := m.propose(&state.RegisterNode{Instance: instance, Address: address})
+	result, err := m.propose(&state.RegisterNode{Instance: instance, Address: req.Address, Incarnation: req.Incarnation})
 	return result.Node, err
 }
 

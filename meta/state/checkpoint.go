@@ -46,7 +46,8 @@ import (
 //	10 sessions    in order of ids: u64 id, bytes client, u32 count; then so many records, in
 //	               order of slots: u32 slot, u64 sequence, bytes answer
 //	11 moves       what operators want, in order: u32 node, u8 move, u64 end of maintenance in
-//	               seconds since 1970; node 0 with move 3 (rebalance)
+//	               seconds since 1970; node 0 with move 3 (rebalance). Behind those of a node: move 4
+//	               with the incarnation of its start that registered last
 //	255 end        u64 XXH64 of all payloads before, in order: the state's hash
 //
 // stamp is u64: 34 bits of seconds since -2^31, shifted by 30, and nanoseconds below 1e9; time
@@ -54,11 +55,11 @@ import (
 // can be derived (tries, parents, orphans, counters, which chunks a file has) is not
 // written, so it cannot contradict.
 //
-// Older formats are still read: 2 is the same without form 3 of inodes, 1 also without
-// forms 3 and 4 of chunks.
+// Older formats are still read: 3 is the same without move 4, 2 also without form 3 of inodes, 1 also
+// without forms 3 and 4 of chunks.
 const (
 	checkpointMagic  = "DFSCHECK"
-	checkpointFormat = 3
+	checkpointFormat = 4
 	checkpointHead   = 8 + 4 + 8 + 4
 	blockHeader      = 1 + 4 + 4
 	maxBlockPayload  = 1 << 20
@@ -255,6 +256,9 @@ func (w *checkpointWriter) moves(t *tables) {
 		}
 		if n.away != 0 {
 			move(i, Maintenance, n.away)
+		}
+		if n.incarnation != 0 {
+			move(i, started, int64(n.incarnation))
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing/iotest"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/google/uuid"
 
 	"github.com/distrifs/distrifs/proto"
 )
@@ -57,6 +58,7 @@ func everything(t *testing.T) *fixture {
 	f.ok(&Operate{Node: 3, Move: Decommission, On: true})
 	f.ok(&Operate{Node: 3, Move: Maintenance, On: true, Until: Time{Sec: 1_000_000}})
 	f.ok(&Operate{Move: Rebalance, On: true})
+	f.ok(&RegisterNode{Instance: uuid.UUID{3}, Address: "host:1", Incarnation: 5<<20 | 77})
 	return f
 }
 

@@ -25,7 +25,7 @@ import (
 //	 2 BeginEpoch    u64 epoch
 //	 3 OpenSession   bytes client, time
 //	 4 EndSession    u64 session, time
-//	 5 RegisterNode  uuid instance, bytes address
+//	 5 RegisterNode  uuid instance, bytes address, u64 incarnation
 //	 6 Make          header, u64 parent, bytes name, u32 mode, u32 rdev, bytes target, list of u32 (chain)
 //	 7 Link          header, u64 inode, u64 parent, bytes name
 //	 8 Unlink        header, u64 parent, bytes name, flag dir
@@ -267,6 +267,7 @@ func (c *RegisterNode) Encode(dst []byte) []byte {
 	p := (*put)(&dst)
 	p.uuid(c.Instance)
 	p.bytes([]byte(c.Address))
+	p.u64(c.Incarnation)
 	return dst
 }
 
@@ -508,7 +509,7 @@ func decode(op Op, t *take) Command {
 	case OpEndSession:
 		return &EndSession{Session: proto.SessionID(t.u64()), Now: t.time()}
 	case OpRegisterNode:
-		return &RegisterNode{Instance: t.uuid(), Address: string(t.bytes())}
+		return &RegisterNode{Instance: t.uuid(), Address: string(t.bytes()), Incarnation: t.u64()}
 	case OpSetChain:
 		return &SetChain{
 			Chunk: proto.ChunkID(t.u64()), From: proto.Version(t.u64()), To: proto.Version(t.u64()),

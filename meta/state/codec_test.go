@@ -30,7 +30,7 @@ func samples() []Command {
 		&BeginEpoch{Epoch: 42},
 		&OpenSession{Client: "host:1", Now: h.Now},
 		&EndSession{Session: 5, Now: h.Now},
-		&RegisterNode{Instance: uuid.MustParse("ffeeddcc-bbaa-9988-7766-554433221100"), Address: "10.0.0.1:9421"},
+		&RegisterNode{Instance: uuid.MustParse("ffeeddcc-bbaa-9988-7766-554433221100"), Address: "10.0.0.1:9421", Incarnation: 1<<20 | 7},
 		&Make{Header: h, Parent: 1, Name: []byte("name"), Mode: 0o100644, Rdev: 9, Target: []byte("target"), Chain: []proto.NodeID{3, 1, 2}},
 		&Link{Header: h, Inode: 2, Parent: 1, Name: []byte("name")},
 		&Unlink{Header: h, Parent: 1, Name: []byte("name"), Dir: true},

@@ -122,11 +122,12 @@ type EndSession struct {
 	Now     Time
 }
 
-// RegisterNode answers with Result.Node: the id that Instance has for ever. The
-// address replaces the one before.
+// RegisterNode answers with Result.Node: the id that Instance has for ever. Address and
+// incarnation replace those before.
 type RegisterNode struct {
-	Instance uuid.UUID
-	Address  string // host:port; at most MaxAddress bytes
+	Instance    uuid.UUID
+	Address     string // host:port; at most MaxAddress bytes
+	Incarnation uint64 // of the chunkserver's present start; only grows (L3), else OldEpoch
 }
 
 // Make creates a file, directory, symlink, device, FIFO or socket.
@@ -333,6 +334,8 @@ const (
 	Decommission Move = 1 + iota // the chunkserver is to give up all it has
 	Maintenance                  // the chunkserver will be away for a while, and nothing of it is to be replaced
 	Rebalance                    // chunks are to move to where there is more room
+
+	started // in checkpoints alone: the incarnation that registered last
 )
 
 // Reserve makes inodes that are to become what a client makes without waiting: empty

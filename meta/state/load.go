@@ -253,12 +253,19 @@ func (l *loader) loadMove() {
 	if l.bad {
 		return
 	}
-	order := uint32(c.Node)<<2 | uint32(c.Move)
+	order := uint32(c.Node)<<3 | uint32(c.Move)
 	ends := c.Until.Sec == 0
 	if c.Move == Maintenance {
 		ends = c.Until.Sec > 0
 	}
-	l.check(order > l.last && ends && l.operate(c).Kind == proto.OK, "a move out of order or range")
+	if c.Move == started {
+		l.check(order > l.last && !ends && c.Node != 0 && uint32(c.Node) < l.nodes.length, "a start out of order or range")
+		if !l.bad && l.err == nil {
+			l.nodes.mut(uint32(c.Node)).incarnation = uint64(c.Until.Sec)
+		}
+	} else {
+		l.check(order > l.last && ends && l.operate(c).Kind == proto.OK, "a move out of order or range")
+	}
 	l.last = order
 }
 

@@ -12,6 +12,8 @@ type node struct {
 	address  ref   // blob
 	leaving  bool  // decommissioned
 	away     int64 // end of maintenance in seconds since 1970; 0: none
+
+	incarnation uint64 // of the start that registered last; 0: not known
 }
 
 func (n *node) freeLink() *uint32 { return &n.address }
@@ -24,15 +26,20 @@ func (s *State) registerNode(c *RegisterNode) Result {
 		if s.nodes.get(i).instance != c.Instance {
 			continue
 		}
+		if c.Incarnation < s.nodes.get(i).incarnation {
+			return Result{Kind: proto.OldEpoch}
+		}
 		n := s.nodes.mut(i)
 		s.arena.freeBlob(n.address)
-		n.address = s.arena.newBlob([]byte(c.Address))
+		n.address, n.incarnation = s.arena.newBlob([]byte(c.Address)), c.Incarnation
 		return Result{Node: proto.NodeID(i)}
 	}
 	if s.nodes.live >= MaxNodes {
 		return Result{Kind: proto.NoSpace}
 	}
-	return Result{Node: s.addNode(c.Instance, []byte(c.Address))}
+	id := s.addNode(c.Instance, []byte(c.Address))
+	s.nodes.mut(uint32(id)).incarnation = c.Incarnation
+	return Result{Node: id}
 }
 
 func (t *tables) addNode(instance uuid.UUID, address []byte) proto.NodeID {
@@ -48,7 +55,7 @@ func (s *State) Nodes() []NodeInfo {
 		n := s.nodes.get(i)
 		list = append(list, NodeInfo{
 			ID: proto.NodeID(i), Instance: n.instance, Address: string(s.arena.blob(nil, n.address)),
-			Decommissioned: n.leaving, Maintenance: Time{Sec: n.away},
+			Incarnation: n.incarnation, Decommissioned: n.leaving, Maintenance: Time{Sec: n.away},
 		})
 	}
 	return list

@@ -42,6 +42,12 @@ func (s *State) makeReserved(c *MakeReserved) Result {
 	return s.makeOf(&c.Make, slot)
 }
 
+// Reserved tells whether an inode is kept for a session that may make a file of it.
+func (s *State) Reserved(ino proto.InodeID) bool {
+	slot, ok := s.inode(ino)
+	return ok && s.isReserved(slot)
+}
+
 // isReserved tells whether an inode is as Reserve made it.
 func (t *tables) isReserved(slot uint32) bool {
 	n := t.inodes.get(slot)

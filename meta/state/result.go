@@ -98,6 +98,8 @@ type NodeInfo struct {
 	Instance uuid.UUID
 	Address  string
 
+	Incarnation uint64 // of the start that registered last; 0: not known
+
 	Decommissioned bool // it is to give up all it has
 	Maintenance    Time // until then it may be away; zero: it may not
 }

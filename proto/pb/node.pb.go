@@ -27,7 +27,7 @@ type RegisterDataNodeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`          // UUID; empty: a new, empty chunkserver
 	Node          uint32                 `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"`               // 0: a new one, the master gives it an id
-	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // raised and stored at each start
+	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // raised and stored at each start; partly random, see proto.Incarnation
 	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`          // host:port of the data plane, as clients reach it
 	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`   // the highest epoch of a master it has obeyed
@@ -141,6 +141,7 @@ type RegisterDataNodeReply struct {
 	ReportMs      uint32                 `protobuf:"varint,6,opt,name=report_ms,json=reportMs,proto3" json:"report_ms,omitempty"`
 	ChunkSize     uint64                 `protobuf:"varint,7,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"`
 	Buckets       uint32                 `protobuf:"varint,8,opt,name=buckets,proto3" json:"buckets,omitempty"` // of block reports: bucket = chunk id modulo this
+	Newest        uint64                 `protobuf:"varint,9,opt,name=newest,proto3" json:"newest,omitempty"`   // not 0: not registered, for its folders are older than this incarnation: it doubts
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -227,6 +228,13 @@ func (x *RegisterDataNodeReply) GetChunkSize() uint64 {
 func (x *RegisterDataNodeReply) GetBuckets() uint32 {
 	if x != nil {
 		return x.Buckets
+	}
+	return 0
+}
+
+func (x *RegisterDataNodeReply) GetNewest() uint64 {
+	if x != nil {
+		return x.Newest
 	}
 	return 0
 }
@@ -1155,7 +1163,7 @@ const file_node_proto_rawDesc = "" +
 	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06chunks\x18\a \x01(\x04R\x06chunks\x12*\n" +
 	"\x05disks\x18\b \x03(\v2\x14.distrifs.DiskStatusR\x05disks\x12\x1a\n" +
-	"\binstance\x18\t \x01(\tR\binstance\"\xf8\x01\n" +
+	"\binstance\x18\t \x01(\tR\binstance\"\x90\x02\n" +
 	"\x15RegisterDataNodeReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x14\n" +
@@ -1165,7 +1173,8 @@ const file_node_proto_rawDesc = "" +
 	"\treport_ms\x18\x06 \x01(\rR\breportMs\x12\x1d\n" +
 	"\n" +
 	"chunk_size\x18\a \x01(\x04R\tchunkSize\x12\x18\n" +
-	"\abuckets\x18\b \x01(\rR\abuckets\"\xbb\x02\n" +
+	"\abuckets\x18\b \x01(\rR\abuckets\x12\x16\n" +
+	"\x06newest\x18\t \x01(\x04R\x06newest\"\xbb\x02\n" +
 	"\x10HeartbeatRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\rR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
