@@ -112,7 +112,8 @@ func (f *folder) load() (found bool, err error) {
 }
 
 // checkEmpty refuses a folder with things in it that are not ours. What a start
-// that was interrupted before the superblock leaves behind is allowed.
+// that was interrupted before the superblock leaves behind is allowed, and so are notes
+// without which nothing is lost.
 func (f *folder) checkEmpty() error {
 	entries, err := f.fs.ReadDir(f.path)
 	if err != nil {
@@ -120,7 +121,7 @@ func (f *folder) checkEmpty() error {
 	}
 	for _, e := range entries {
 		switch name := e.Name(); name {
-		case lockName, superblockName + ".tmp", tmpDir, quarantineDir, "lost+found":
+		case lockName, superblockName + ".tmp", bootName, probeName, progressName, tmpDir, quarantineDir, "lost+found":
 		default:
 			if !isBucketDir(name) {
 				return f.refuse(proto.E(proto.Invalid, "", "", fmt.Sprintf("it holds %q and no superblock: use an empty folder, or bring the superblock back", name)))

@@ -139,6 +139,9 @@ func (sc *scrubber) rate(now time.Time) float64 {
 }
 
 func (sc *scrubber) save() {
+	if sc.folder.writable() != nil {
+		return // what stands there now may be another disk, or an empty mountpoint
+	}
 	if err := sc.folder.saveProgress(sc.progress); err != nil {
 		sc.store.log.Warn("save the progress of the scrub: after a restart it begins anew", "folder", sc.folder.path, "error", err)
 	}

@@ -1,10 +1,13 @@
 package chunk
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/distrifs/distrifs/internal/disk"
 	"github.com/distrifs/distrifs/proto"
@@ -50,6 +53,16 @@ func TestDiskIsGone(t *testing.T) {
 	}
 	for _, id := range there {
 		must(t, write(s, testChunk(int(id)), 1, 0, []byte("x"), false))
+	}
+	// What stands in its place, an empty mountpoint, is not made to look like the folder.
+	must(t, mem.Remove("/b/"+superblockName))
+	must(t, s.obey(9))
+	newScrubber(s, s.folders[1], time.Hour).save()
+	must(t, s.setBack(s.incarnation))
+	for _, name := range []string{superblockName, progressName} {
+		if _, err := disk.ReadFile(mem, "/b/"+name, superblockLimit); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	for n := 21; n <= 30; n++ {
 		must(t, write(s, testChunk(n), 1, 0, []byte("new"), true))

@@ -111,7 +111,7 @@ func (m *Master) deleteSome(ctx context.Context, node proto.NodeID) {
 		group.Go(func() {
 			defer func() { <-room }()
 			if err := m.deleteFrom(ctx, node, chunk, version, "freed"); err != nil {
-				m.log.Warn("delete replica of a freed chunk", "chunk", chunk, "node", node, "error", err)
+				m.log.Debug("delete replica of a freed chunk: it is tried again after the next block report", "chunk", chunk, "node", node, "error", err)
 			}
 		})
 	}

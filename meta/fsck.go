@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 
@@ -133,20 +134,21 @@ func (f *fsck) repairRemedy(c state.Chunk) string {
 // lost tells what there is of a chunk without a good replica, and what each choice
 // would lose.
 func (f *fsck) lost(c state.Chunk) (detail, remedy string) {
-	detail, remedy = "no replica is good:", "nothing is left of it here: bring one of its chunkservers or their disks back, or delete the file"
+	remedy = "nothing is left of it here: bring one of its chunkservers or their disks back, or delete the file"
+	var have []string
 	for _, member := range f.members(c) {
 		held := member.Holds
 		switch {
 		case !member.Alive:
-			detail += fmt.Sprintf(" chunkserver %d (%s) is away;", member.Node, f.nodes.LastAddress(member.Node))
+			have = append(have, fmt.Sprintf("chunkserver %d (%s) is away", member.Node, f.nodes.LastAddress(member.Node)))
 			remedy = "bring a chunkserver back that is away: that loses nothing"
 		case held.Version == 0:
-			detail += fmt.Sprintf(" chunkserver %d has none;", member.Node)
+			have = append(have, fmt.Sprintf("chunkserver %d has none", member.Node))
 		default:
-			detail += fmt.Sprintf(" chunkserver %d has version %d of %d%s;", member.Node, held.Version, c.Version, conditionOf(held))
+			have = append(have, fmt.Sprintf("chunkserver %d has version %d of %d%s", member.Node, held.Version, c.Version, conditionOf(held)))
 		}
 	}
-	return detail, remedy
+	return "no replica is good: " + strings.Join(have, ", "), remedy
 }
 
 func conditionOf(r registry.Replica) string {
@@ -276,7 +278,7 @@ func (f *fsck) orphans() (failed error) {
 		}
 	}
 	f.tree.EachOrphan(func(ino proto.InodeID) bool {
-		if !f.sessions.isOpen(ino) {
+		if !f.sessions.isOpen(ino) && !f.tree.Reserved(ino) {
 			failed = f.send(&pb.FsckFinding{Inode: uint64(ino), Kind: pb.FsckKind_FSCK_ORPHANED, Detail: "a file without a name that nobody has open", Remedy: "it is freed within seconds; nothing is lost"})
 		}
 		return failed == nil

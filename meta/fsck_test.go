@@ -72,6 +72,26 @@ func TestFsck(t *testing.T) {
 	})
 }
 
+// Inodes that are kept for sessions are nobody's loss, and no files: also when their session
+// is gone and they are not freed yet.
+func TestReservedInodesAreNoFindings(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		one.files(4)
+		time.Sleep(time.Minute)
+		must[*pb.ReserveReply](c.t)(one.api().Reserve(c.t.Context(), &pb.ReserveRequest{Caller: one.asks(), Files: 8, Others: 8}))
+		if st := c.status(); st.Files != 4 {
+			t.Errorf("status tells of %d files", st.Files)
+		}
+		one.vanish()
+		c.crash(3)
+		time.Sleep(time.Second)
+		if lines, summary := c.fsck(false); len(lines) != 0 || summary.Files != 4 {
+			t.Errorf("%v, %v", lines, summary)
+		}
+	})
+}
+
 // With repair what can be healed without a loss is; a check after that finds nothing.
 func TestFsckRepairs(t *testing.T) {
 	inCluster(t, 4, Config{RepairEvery: time.Hour}, func(c *cluster) {

@@ -43,7 +43,7 @@ func (m *Master) Operate(_ context.Context, req *pb.OperateRequest) (*pb.Operate
 		c.Until = state.Time{Sec: m.cfg.Now().Add(length).Unix()}
 	case req.Move == pb.Move_MOVE_DECOMMISSION && req.On:
 		if left := m.nodes.Staying(node); left < int(m.cluster.Replicas) {
-			return nil, refuse(proto.TooFewReplicas,
+			return nil, refuse(proto.Busy,
 				fmt.Sprintf("%d others are there, and a chunk has %d replicas: add chunkservers first", left, m.cluster.Replicas))
 		}
 	}

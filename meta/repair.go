@@ -105,6 +105,9 @@ func (m *Master) needy() (list []need, t tally) {
 	spared := m.hot.look(m.cfg.Now())
 	defer spared.done()
 	t.toMove = map[proto.NodeID]uint64{}
+	for _, node := range m.nodes.Decommissioned() {
+		t.toMove[node] = 0 // "it may go" is said of whom a whole look found nothing for
+	}
 	m.eachChunkIn(func(st *state.State, c state.Chunk) bool {
 		n := need{chunk: c.ID, good: m.nodes.Good(c)}
 		if anyLeaving {

@@ -30,7 +30,7 @@ type tally struct {
 	chunks uint64
 	moving uint64                  // of these: lack nothing
 	bytes  uint64                  // of the chunks
-	toMove map[proto.NodeID]uint64 // chunks that a chunkserver which is decommissioned still has
+	toMove map[proto.NodeID]uint64 // chunks that a chunkserver still has which is to give up all, or those on sick disks
 }
 
 func (t *tally) add(n need) {
@@ -84,11 +84,13 @@ func (r *repairs) occupied() bool {
 	return len(r.waiting)+len(r.active) > 0
 }
 
-// toMove is how many chunks a chunkserver which is decommissioned still has.
-func (r *repairs) toMove(node proto.NodeID) uint64 {
+// toMove is how many chunks a chunkserver has to give up. Of one that is decommissioned it is
+// known if the last look began after the order, and after the master's start.
+func (r *repairs) toMove(node proto.NodeID) (chunks uint64, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.tally.toMove[node]
+	chunks, known = r.tally.toMove[node]
+	return chunks, known
 }
 
 // queue is a copy of what waits, and how many more may be worked on.

@@ -67,6 +67,13 @@ func TestFailingDiskIsEvacuated(t *testing.T) {
 		if st := c.status(); st.Nodes[bad.id-1].ToMove != 0 || st.Chunks.UnderReplicated != 0 {
 			t.Errorf("in the end %d are to go elsewhere, %v", st.Nodes[bad.id-1].ToMove, st.Chunks)
 		}
+		for id := range bad.replicas {
+			bad.hold(&pb.ReplicaState{Chunk: uint64(id), Version: 1, Corrupt: true, Failing: true}, true)
+		}
+		time.Sleep(5 * time.Second)
+		if st := c.status(); st.Chunks.CorruptReplicas != 0 {
+			t.Errorf("%d replicas wait to be replaced that have been and cannot be removed", st.Chunks.CorruptReplicas)
+		}
 		if story := c.take(); strings.Contains(story, fmt.Sprintf("master -> %d", bad.id)) {
 			t.Errorf("something was ordered of the disk that failed:\n%s", story)
 		}

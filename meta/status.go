@@ -3,9 +3,11 @@ package meta
 import (
 	"context"
 	"runtime/metrics"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/distrifs/distrifs/meta/registry"
 	"github.com/distrifs/distrifs/meta/state"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
@@ -21,7 +23,7 @@ func (m *Master) Status(context.Context, *pb.StatusRequest) (*pb.StatusReply, er
 		Cluster: m.cluster.Cluster.String(), Version: m.cfg.Version, Epoch: uint64(m.cluster.Epoch),
 		LogIndex: log.LastIndex, CheckpointIndex: log.CheckpointIndex,
 		UptimeSeconds: uint64(m.cfg.Now().Sub(m.started).Seconds()), MemoryBytes: liveHeap(),
-		Nodes: m.nodes.Status(), Files: stats.Files, Directories: stats.Directories, OtherInodes: stats.Others,
+		Nodes: m.nodes.Status(), Files: stats.Files - min(stats.Orphans, stats.Files), Directories: stats.Directories, OtherInodes: stats.Others,
 		Chunks: m.countChunks(stats), TotalBytes: total, FreeBytes: free,
 		Replicas: m.cluster.Replicas, MinReplicas: m.cluster.MinReplicas, ChunkSize: m.cluster.ChunkSize,
 		Sessions: m.sessions.status(), SafeMode: m.inSafeMode(),
@@ -33,7 +35,11 @@ func (m *Master) Status(context.Context, *pb.StatusRequest) (*pb.StatusReply, er
 	leases := m.leases.stats()
 	reply.Leases, reply.Claims, reply.Recalls = uint64(leases.Held), uint64(leases.Waiting), leases.Recalls
 	for _, n := range reply.Nodes {
-		n.ToMove = m.repairs.toMove(proto.NodeID(n.Node))
+		left, known := m.repairs.toMove(proto.NodeID(n.Node))
+		if n.Decommissioned && !known {
+			left = m.membersOf(proto.NodeID(n.Node))
+		}
+		n.ToMove = left
 	}
 	if address := m.address.Load(); address != nil {
 		reply.Address = *address
@@ -60,6 +66,26 @@ const (
 	censusFor   = 5 * time.Second
 )
 
+// countCorrupt counts the replicas that do not match their checksums and wait to be
+// replaced (L13). One on a disk that has failed cannot be removed there: it does not wait any
+// more when its chunk has left it behind.
+func (m *Master) countCorrupt() (count uint64) {
+	m.machine.read(func(st *state.State) {
+		m.nodes.Strays(1, func(s registry.Stray) bool {
+			bad := s.Alive && (s.Replica.Corrupt || s.Replica.Accused)
+			if bad && s.Replica.Failing {
+				c, ok := st.Chunk(s.Chunk)
+				bad = ok && slices.Contains(c.Chain, s.Node)
+			}
+			if bad {
+				count++
+			}
+			return false
+		})
+	})
+	return count
+}
+
 // countChunks counts committed chunks by their good replicas.
 func (m *Master) countChunks(stats state.Stats) *pb.ChunkStatus {
 	m.census.mu.Lock()
@@ -78,7 +104,7 @@ func (m *Master) countChunks(stats state.Stats) *pb.ChunkStatus {
 			}
 			return true
 		})
-		found.CorruptReplicas = m.nodes.Corrupt()
+		found.CorruptReplicas = m.countCorrupt()
 		m.census.taken = now
 	}
 	return &pb.ChunkStatus{

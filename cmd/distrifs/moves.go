@@ -103,13 +103,21 @@ func operate(ctx context.Context, master, name string, req *pb.OperateRequest, t
 	})
 }
 
-// findNode finds a chunkserver by number or address.
+// findNode finds a chunkserver by number or address. One that came back with empty folders
+// is a new one, at the address of the old.
 func findNode(nodes []*pb.NodeStatus, name string) (uint32, error) {
 	number, err := strconv.ParseUint(name, 10, 32)
+	var found []uint32
 	for _, n := range nodes {
 		if err == nil && uint64(n.Node) == number || n.Address == name {
-			return n.Node, nil
+			found = append(found, n.Node)
 		}
 	}
-	return 0, fmt.Errorf("no chunkserver has the number or address %q: see 'distrifs status'", name)
+	switch len(found) {
+	case 0:
+		return 0, fmt.Errorf("no chunkserver has the number or address %q: see 'distrifs status'", name)
+	case 1:
+		return found[0], nil
+	}
+	return 0, fmt.Errorf("chunkservers %v all have the address %q: give the number of one: see 'distrifs status'", found, name)
 }

@@ -26,7 +26,15 @@ func printNodes(w io.Writer, nodes []*pb.NodeStatus) error {
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", n.Node, n.Address, nodeState(n), ago(n.LastHeardMs),
 			humanize.IBytes(n.TotalBytes), percent(used, n.TotalBytes), humanize.IBytes(n.FreeBytes), count(n.Chunks), n.Version)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		for _, fault := range diskFaults(n) {
+			fmt.Fprintf(w, "chunkserver %d: %s\n", n.Node, fault)
+		}
+	}
+	return nil
 }
 
 func nodeState(n *pb.NodeStatus) string {
@@ -48,15 +56,23 @@ func nodeState(n *pb.NodeStatus) string {
 	if n.Maintenance != 0 {
 		states = append(states, "in maintenance until "+time.Unix(n.Maintenance, 0).Format("15:04:05 on January 2"))
 	}
-	for _, d := range n.Disks {
-		if d.Fault != "" {
-			states = append(states, fmt.Sprintf("%s OUT OF SERVICE: %s", d.Path, d.Fault))
-		}
+	if faults := diskFaults(n); len(faults) > 0 {
+		states = append(states, fmt.Sprintf("%d of %d disks OUT OF SERVICE", len(faults), len(n.Disks)))
 	}
 	if n.ToMove > 0 && !n.Decommissioned {
 		states = append(states, fmt.Sprintf("%s chunks of sick disks are to go elsewhere", count(n.ToMove)))
 	}
 	return strings.Join(states, ", ")
+}
+
+// diskFaults says of each disk of a chunkserver that is out of service why it is.
+func diskFaults(n *pb.NodeStatus) (list []string) {
+	for _, d := range n.Disks {
+		if d.Fault != "" {
+			list = append(list, fmt.Sprintf("%s OUT OF SERVICE: %s", d.Path, d.Fault))
+		}
+	}
+	return list
 }
 
 func printDisks(w io.Writer, nodes []*pb.NodeStatus, now time.Time) error {

@@ -111,7 +111,7 @@ func TestNodeState(t *testing.T) {
 		"alive, being decommissioned: 1,234 chunks left": {Alive: true, Decommissioned: true, ToMove: 1234},
 		"DEAD, being decommissioned: 1 chunks left":      {Decommissioned: true, ToMove: 1},
 		"away, decommissioned: it may go":                {Decommissioned: true},
-		"alive, /a OUT OF SERVICE: full":                 {Alive: true, Disks: []*pb.DiskStatus{{Path: "/a", Fault: "full"}, {Path: "/b"}}},
+		"alive, 1 of 2 disks OUT OF SERVICE":             {Alive: true, Disks: []*pb.DiskStatus{{Path: "/a", Fault: "full"}, {Path: "/b"}}},
 	} {
 		if got := nodeState(n); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -142,7 +142,11 @@ func TestFindNode(t *testing.T) {
 			t.Errorf("%s: %d, %v", name, got, err)
 		}
 	}
-	for _, name := range []string{"3", "b", ""} {
+	nodes = append(nodes, &pb.NodeStatus{Node: 3, Address: "a:1"}) // came back with empty folders
+	if got, err := findNode(nodes, "3"); got != 3 || err != nil {
+		t.Errorf("3: %d, %v", got, err)
+	}
+	for _, name := range []string{"4", "b", "", "a:1"} {
 		if got, err := findNode(nodes, name); err == nil {
 			t.Errorf("%q is %d", name, got)
 		}

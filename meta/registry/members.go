@@ -157,23 +157,6 @@ func (r *Registry) Others(chain []proto.NodeID) (count int) {
 	return count
 }
 
-// Corrupt is the number of replicas on live chunkservers that are corrupt or accused.
-func (r *Registry) Corrupt() (count uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, n := range r.ordered {
-		if !n.alive {
-			continue
-		}
-		for _, held := range n.strays {
-			if held.Corrupt || held.Accused {
-				count++
-			}
-		}
-	}
-	return count
-}
-
 // LastAddress is where a chunkserver's data plane listened last, alive or not.
 func (r *Registry) LastAddress(id proto.NodeID) string {
 	r.mu.Lock()

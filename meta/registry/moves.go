@@ -36,6 +36,18 @@ func (r *Registry) Leaving() bool {
 	return false
 }
 
+// Decommissioned lists the chunkservers that are to give up all they have.
+func (r *Registry) Decommissioned() (list []proto.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.ordered {
+		if n.leaving {
+			list = append(list, n.id)
+		}
+	}
+	return list
+}
+
 // sick tells whether a disk of the chunkserver is to give up what it has.
 func (n *node) sick() bool {
 	return slices.ContainsFunc(n.disks, func(d *pb.DiskStatus) bool { return d.Sick })
