@@ -158,6 +158,14 @@ func (b *behind) settleAlways() {
 	_ = b.settle(b.c.background)
 }
 
+// hurry has the changes so far sent, and settled soon, for somebody is about to wait for that.
+func (b *behind) hurry() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asks[settled] = true
+	b.push()
+}
+
 // arrive waits until the master has received a change.
 func (b *behind) arrive(ctx context.Context, m mark) error {
 	b.mu.Lock()

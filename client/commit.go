@@ -25,6 +25,9 @@ func (i *inode) flush(ctx context.Context, sync bool) error {
 		i.mu.Unlock()
 		return nil
 	}
+	if sync {
+		i.commitAhead()
+	}
 	err := i.drain(ctx, sync)
 	i.mu.Unlock()
 	if err != nil {
@@ -43,6 +46,25 @@ func (i *inode) flush(ctx context.Context, sync bool) error {
 		}
 	}
 	return i.commit(ctx)
+}
+
+// commitBehind is commit where the master need not be asked.
+func (i *inode) commitBehind(p *proposal) (done bool) {
+	attr, at, done := i.commitHere(p)
+	if done {
+		i.mu.Lock()
+		i.committed(*p, nil)
+		i.mu.Unlock()
+		i.took(attr, at)
+	}
+	return done
+}
+
+// took takes in what a commit that was answered here has made of the file.
+func (i *inode) took(attr Attr, at mark) {
+	i.c.changedHere(attr, at)
+	i.c.leases.outdated(i.id)
+	i.settle()
 }
 
 // Sync puts all that was written through this client on stable storage, whatever
@@ -197,7 +219,8 @@ type proposal struct {
 	mtime   time.Time
 	writer  Cred
 	content uint64
-	last    bool // nothing is left for another one
+	within  uint64 // it counts only if the file is so long already
+	last    bool   // nothing is left for another one
 }
 
 // propose collects what the master does not know; ok is false if that is nothing.
@@ -239,13 +262,10 @@ func (i *inode) commit(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
-		if attr, at, done := i.commitHere(&p); done {
-			i.mu.Lock()
-			i.committed(p, nil)
-			i.mu.Unlock()
-			i.c.changedHere(attr, at)
-			i.c.leases.outdated(i.id)
-			i.settle()
+		if i.knows(&p) {
+			return nil
+		}
+		if i.commitBehind(&p) {
 			return nil
 		}
 		own := i.c.leases.changing(i.id)

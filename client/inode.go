@@ -30,6 +30,16 @@ func (t token) acquire(ctx context.Context, op string) error {
 
 func (t token) release() { <-t }
 
+// try is acquire where nobody has the token.
+func (t token) try() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 func interrupted(ctx context.Context, op string) error {
 	return &proto.Error{Kind: proto.KindOf(ctx.Err()), Op: op}
 }

@@ -96,7 +96,7 @@ func (i *inode) commitHere(p *proposal) (attr Attr, at mark, done bool) {
 		return Attr{}, mark{}, false
 	}
 	h := l.owned(i.id)
-	if h == nil || max(p.size, h.attr.Size) > uint64(c.chunkSize) || h.attr.Mode&setIDs != 0 && p.writer.UID != 0 {
+	if h == nil || p.within > h.attr.Size || max(p.size, h.attr.Size) > uint64(c.chunkSize) || h.attr.Mode&setIDs != 0 && p.writer.UID != 0 {
 		return Attr{}, mark{}, false
 	}
 	mtime := time.Unix(p.mtime.Unix(), int64(p.mtime.Nanosecond()))
