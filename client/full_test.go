@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/distrifs/distrifs/client/clienttest"
+	"github.com/distrifs/distrifs/pipeline"
 	"github.com/distrifs/distrifs/proto"
 )
 
@@ -43,5 +44,16 @@ func TestAFullChunkserverIsLeftOut(t *testing.T) {
 	want := append(noise(1, 1000), noise(2, 1000)...)
 	if got := contents(t, open(t, connect(t, cluster), "/f", unix.O_RDONLY)); !bytes.Equal(got, want) {
 		t.Errorf("%d bytes, which differ from byte %d on", len(got), differ(got, want))
+	}
+}
+
+// Who has waited for room in vain is told that there is none, not that servers are away.
+func TestPatienceEndsWithNoSpace(t *testing.T) {
+	c := connect(t, clienttest.New(t, clienttest.Options{}))
+	for last, want := range map[proto.Kind]proto.Kind{proto.NoSpace: proto.NoSpace, proto.Unavailable: proto.Timeout} {
+		p := c.newPatience(t.Context())
+		cause := &pipeline.ChainError{Err: proto.E(last, "write", "chunk", ""), FailedNode: 3}
+		wantKind(t, last.String(), p.spent("write", "inode", cause), want)
+		p.cancel()
 	}
 }

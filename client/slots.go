@@ -123,6 +123,9 @@ func (p *patience) spent(op, subject string, last error) error {
 	if p.caller.Err() != nil {
 		return &proto.Error{Kind: proto.KindOf(p.caller.Err()), Op: op, Subject: subject, Err: last}
 	}
+	if proto.KindOf(last) == proto.NoSpace {
+		return &proto.Error{Kind: proto.NoSpace, Op: op, Subject: subject, Detail: "nobody has had room for as long as io-timeout; delete files or add chunkservers", Err: last}
+	}
 	return &proto.Error{Kind: proto.Timeout, Op: op, Subject: subject, Detail: "gave up after io-timeout; see that the servers are running", Err: last}
 }
 

@@ -110,7 +110,7 @@ func printStatus(w io.Writer, s *pb.StatusReply) error {
 	if s.Rebalancing {
 		row("  rebalancing", "until chunkservers are about equally full; 'distrifs rebalance --cancel' ends it")
 	}
-	row("  being written", "%s, or kept ready for writers", count(chunks.Assigned))
+	row("  being written", "%s for the first time, or kept ready for it", count(chunks.Assigned))
 	row("  being deleted", "%s", count(chunks.ToDelete))
 	row("leases", "%s held, %s recalls sent, %s requests wait for leases", count(s.Leases), count(s.Recalls), count(s.Claims))
 	if err := head.Flush(); err != nil {
