@@ -114,6 +114,41 @@ func TestCostOfCalls(t *testing.T) {
 	}, map[string]int{"Unlink": files})
 }
 
+// The locks of a program that works alone, as a database takes them for each transaction, cost
+// one question, whatever is written between.
+func TestCostOfLocks(t *testing.T) {
+	const times = 20
+	cluster := leasing(t)
+	c := connect(t, cluster, checked)
+	f := create(t, c, "/db")
+	transaction := func() {
+		lock := func(mode LockMode, start, end uint64) {
+			_, err := f.SetLock(t.Context(), Lock{Owner: 1, Mode: mode, Start: start, End: end, Process: 1}, false)
+			must(t, err)
+		}
+		lock(LockShared, 0, 0)
+		lock(LockShared, 2, 511)
+		lock(LockNone, 0, 0)
+		if _, found, err := f.TestLock(t.Context(), Lock{Owner: 1, Mode: LockExclusive, Start: 1, End: 1}); found || err != nil {
+			t.Errorf("in the way: %v, %v", found, err)
+		}
+		lock(LockExclusive, 1, 1)
+		lock(LockExclusive, 0, 0)
+		lock(LockExclusive, 2, 511)
+		mustWrite(t, f, noise(1, 4096), 0)
+		lock(LockShared, 2, 511)
+		lock(LockNone, 0, 1)
+		lock(LockNone, 0, LockEnd)
+	}
+	price(t, cluster, "the first lock", transaction, map[string]int{"SetLock": 1})
+	price(t, cluster, "transactions", func() {
+		for range times {
+			transaction()
+		}
+	}, nil)
+	price(t, cluster, "close", func() { must(t, f.Close()) }, map[string]int{"Commit": 1, "node write": 3, "bytes written": 3 * 4096})
+}
+
 // A file is fetched once; behind the first megabyte in frames of that size, however small
 // the reads are.
 func TestCostOfASequentialRead(t *testing.T) {

@@ -10,19 +10,19 @@ import (
 
 // heldLocks is what this client knows of its locks: those it holds, to claim them
 // again after a restart of the master, and who waits for his turn. It follows the
-// master's answers, which inode.locking puts in order. It is bounded by the master's
-// limits for a session.
+// master's answers, which inode.locking puts in order, or its own (lockshere.go). It is
+// bounded by the master's limits for a session.
 type heldLocks struct {
 	mu      sync.Mutex
-	owners  map[lockOwner]*ownedLocks
-	lost    map[proto.InodeID]bool // files whose locks went with a session
-	tickets uint64                 // given out so far
+	files   map[proto.InodeID]map[lockOwner]*ownedLocks // no map is empty
+	held    int                                         // ranges, of all files
+	lost    map[proto.InodeID]bool                      // files whose locks went with a session
+	tickets uint64                                      // given out so far
 	waiting map[uint64]chan struct{}
 }
 
-// lockOwner is one owner's view of one file.
+// lockOwner is one owner on a file.
 type lockOwner struct {
-	inode proto.InodeID
 	owner uint64
 	flock bool
 }
@@ -34,19 +34,30 @@ type ownedLocks struct {
 }
 
 func newHeldLocks() *heldLocks {
-	return &heldLocks{owners: map[lockOwner]*ownedLocks{}, lost: map[proto.InodeID]bool{}, waiting: map[uint64]chan struct{}{}}
+	return &heldLocks{files: map[proto.InodeID]map[lockOwner]*ownedLocks{}, lost: map[proto.InodeID]bool{}, waiting: map[uint64]chan struct{}{}}
 }
 
-// answered takes in what the master said to a request; nil: it was done.
+// answered takes in what became of a request; nil: it was done.
 func (h *heldLocks) answered(ino proto.InodeID, l Lock, queued bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	key := l.ownerOf(ino)
-	o := h.owners[key]
+	h.take(ino, l, queued, err)
+}
+
+// take needs mu.
+func (h *heldLocks) take(ino proto.InodeID, l Lock, queued bool, err error) {
+	key := l.by()
+	owners := h.files[ino]
+	if owners == nil {
+		owners = map[lockOwner]*ownedLocks{}
+		h.files[ino] = owners
+	}
+	o := owners[key]
 	if o == nil {
 		o = &ownedLocks{}
-		h.owners[key] = o
+		owners[key] = o
 	}
+	before := o.ranges.Len()
 	switch kind := proto.KindOf(err); {
 	case err == nil && !queued && l.Mode != LockNone:
 		o.ranges, o.process = o.ranges.With(l.span(), l.Mode), l.Process
@@ -58,23 +69,26 @@ func (h *heldLocks) answered(ino proto.InodeID, l Lock, queued bool, err error) 
 	case l.Flock: // not to be had, and what was to be traded for it is gone
 		o.ranges = o.ranges.Without(l.span())
 	}
+	h.held += o.ranges.Len() - before
 	if o.ranges.Len() == 0 && !o.unsure {
-		delete(h.owners, key)
+		if delete(owners, key); len(owners) == 0 {
+			delete(h.files, ino)
+		}
 	}
 }
 
 // has tells whether an owner may hold anything on a file.
-func (h *heldLocks) has(key lockOwner) bool {
+func (h *heldLocks) has(ino proto.InodeID, by lockOwner) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.owners[key] != nil
+	return h.files[ino][by] != nil
 }
 
 // gives tells whether a request would give up exclusive rights to some bytes.
 func (h *heldLocks) gives(ino proto.InodeID, l Lock) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	o := h.owners[l.ownerOf(ino)]
+	o := h.files[ino][l.by()]
 	if o == nil || l.Mode == LockExclusive {
 		return false
 	}
@@ -90,10 +104,25 @@ func (h *heldLocks) gives(ino proto.InodeID, l Lock) bool {
 func (h *heldLocks) wire() (list []*pb.Lock) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for key, o := range h.owners {
+	for ino := range h.files {
+		list = h.wireOf(list, ino)
+	}
+	return list
+}
+
+// on lists what is held of a file.
+func (h *heldLocks) on(ino proto.InodeID) []*pb.Lock {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.wireOf(nil, ino)
+}
+
+// wireOf needs mu.
+func (h *heldLocks) wireOf(list []*pb.Lock, ino proto.InodeID) []*pb.Lock {
+	for by, o := range h.files[ino] {
 		for _, e := range o.ranges.Over(ranges.All) {
-			l := Lock{Owner: key.owner, Flock: key.flock, Mode: e.Value, Start: e.Start, End: e.End, Process: o.process}
-			list = append(list, l.wire(key.inode))
+			l := Lock{Owner: by.owner, Flock: by.flock, Mode: e.Value, Start: e.Start, End: e.End, Process: o.process}
+			list = append(list, l.wire(ino))
 		}
 	}
 	return list
@@ -103,12 +132,15 @@ func (h *heldLocks) wire() (list []*pb.Lock) {
 func (h *heldLocks) expire() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for key, o := range h.owners {
-		if o.ranges.Len() > 0 {
-			h.lost[key.inode] = true
+	for ino, owners := range h.files {
+		for _, o := range owners {
+			if o.ranges.Len() > 0 {
+				h.lost[ino] = true
+			}
 		}
 	}
-	clear(h.owners)
+	clear(h.files)
+	h.held = 0
 }
 
 // takeLost tells whether locks on a file were lost since the last call.

@@ -56,12 +56,14 @@ type leases struct {
 	mu      sync.Mutex
 	changed *sync.Cond // a pin, a wait, a recall or the validity has changed
 
-	wanted    bool          // Options.NoLeases is not set
-	duration  time.Duration // Welcome.lease_ms; 0: the master grants none
-	until     time.Time     // the end of the validity
-	suspended bool          // from a Hello that resumes until it is answered
-	claimed   map[proto.InodeID]bool
-	epoch     uint64
+	wanted      bool          // Options.NoLeases is not set
+	duration    time.Duration // Welcome.lease_ms; 0: the master grants none
+	until       time.Time     // the end of the validity
+	session     proto.SessionID
+	suspended   bool   // from a Hello that resumes until it is answered
+	suspensions uint64 // so far
+	claimed     map[proto.InodeID]bool
+	epoch       uint64
 
 	clock      uint64 // counts changes by this client and new leases, to tell which calls began before
 	oldest     uint64 // of clock: answers to calls that began before grant nothing
@@ -106,6 +108,10 @@ type lease struct {
 	pins   int     // writers under way
 	busy   int     // changes by this client under way at the master
 	tries  int     // changes of a directory's names at the master since it was not exclusive
+
+	spell   uint64    // how often it has ceased to be exclusive
+	locks   lockPlace // of a file
+	handing bool      // they are on their way to the master
 
 	attr    Attr
 	hasAttr bool

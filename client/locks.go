@@ -9,9 +9,10 @@ import (
 	"github.com/distrifs/distrifs/proto/pb"
 )
 
-// Locks live at the master and belong to this client's session. Who gives up an
-// exclusive lock has written out the file before; who gets a lock forgets what he
-// knew of the file if it has changed: so what is done under locks is seen under locks.
+// Locks belong to this client's session and live at the master, or here where nobody else
+// has any (lockshere.go). At the master, who gives up an exclusive lock has written out the
+// file before; who gets a lock forgets what he knew of the file if it has changed: so what
+// is done under locks is seen under locks.
 //
 // Every request is answered at once. Whoever has to wait asks again when the stream
 // says that it is his turn, and after the session was resumed. An answer that a Hello
@@ -39,7 +40,7 @@ type Lock struct {
 	Process    uint32 // pid; 0: of another host
 }
 
-func (l Lock) ownerOf(ino proto.InodeID) lockOwner { return lockOwner{ino, l.Owner, l.Flock} }
+func (l Lock) by() lockOwner { return lockOwner{l.Owner, l.Flock} }
 
 func (l Lock) span() ranges.Range {
 	if l.Flock {
@@ -55,23 +56,35 @@ func (l Lock) wire(ino proto.InodeID) *pb.Lock {
 	}
 }
 
+// Seen is what a lock tells of its file.
+type Seen uint8
+
+// What is seen under a lock.
+const (
+	SeenChanged Seen = iota // another client may have changed it
+	SeenSame                // it is as this client saw it last
+	SeenLeased              // nobody else has been there: what the kernel cached is right
+)
+
 // SetLock sets a lock of its owner, or takes it off. With wait it blocks until the
-// lock is there or ctx ends; a lock whose turn came as ctx ended is given. same tells
-// that what the kernel cached of the file is still right.
+// lock is there or ctx ends; a lock whose turn came as ctx ended is given.
 //
 // Errors: Conflict, only without wait; Deadlock, only with it; NoLocks; Interrupted.
-func (f *File) SetLock(ctx context.Context, l Lock, wait bool) (same bool, err error) {
+func (f *File) SetLock(ctx context.Context, l Lock, wait bool) (seen Seen, err error) {
 	if l.Start > l.End || l.End > LockEnd || l.Mode > LockExclusive {
-		return false, proto.E(proto.Invalid, "lock", inodeName(f.ino.id), "no such range or mode")
+		return SeenChanged, proto.E(proto.Invalid, "lock", inodeName(f.ino.id), "no such range or mode")
+	}
+	if done, err := f.ino.c.lockHere(f.ino.id, l, wait); done {
+		return SeenLeased, err
 	}
 	if f.ino.c.locks.gives(f.ino.id, l) {
 		// Not even a process that is killed passes a lock on before its data.
 		if err := f.ino.flush(context.WithoutCancel(ctx), false); err != nil {
-			return false, err
+			return SeenChanged, err
 		}
 	}
 	if l.Mode == LockNone {
-		return true, f.ino.unlock(ctx, l)
+		return SeenSame, f.ino.unlock(ctx, l)
 	}
 	var reply *pb.SetLockReply
 	if wait {
@@ -79,8 +92,11 @@ func (f *File) SetLock(ctx context.Context, l Lock, wait bool) (same bool, err e
 	} else {
 		reply, err = f.ino.askLock(ctx, l, false, 0)
 	}
-	if err != nil {
-		return false, err
+	switch {
+	case err != nil:
+		return SeenChanged, err
+	case reply.Alone:
+		return SeenLeased, nil
 	}
 	return f.ino.locked(reply.Attr), nil
 }
@@ -88,6 +104,12 @@ func (f *File) SetLock(ctx context.Context, l Lock, wait bool) (same bool, err e
 // TestLock finds a lock that stands in the way of l; ok is false if none does. With LockNone it finds
 // what the owner has locked itself.
 func (f *File) TestLock(ctx context.Context, l Lock) (other Lock, ok bool, err error) {
+	if other, ok, done := f.ino.c.testLockHere(f.ino.id, l); done {
+		return other, ok, nil
+	}
+	if err := f.ino.c.handLocks(ctx, f.ino.id); err != nil {
+		return Lock{}, false, err
+	}
 	reply, err := ask(ctx, f.ino.c, Cred{}, "test lock", inodeName(f.ino.id), func(ctx context.Context, who *pb.Caller) (*pb.TestLockReply, error) {
 		return f.ino.c.master.TestLock(ctx, &pb.TestLockRequest{Caller: who, Lock: l.wire(f.ino.id)})
 	})
@@ -106,7 +128,7 @@ func (f *File) TestLock(ctx context.Context, l Lock) (other Lock, ok bool, err e
 // is nothing.
 func (f *File) Unlock(ctx context.Context, owner uint64, flock bool) error {
 	l := Lock{Owner: owner, Flock: flock, End: LockEnd}
-	if !f.ino.c.locks.has(l.ownerOf(f.ino.id)) {
+	if !f.ino.c.locks.has(f.ino.id, l.by()) {
 		return nil
 	}
 	_, err := f.SetLock(ctx, l, false)
@@ -178,18 +200,36 @@ func (i *inode) endWait(ctx context.Context, l Lock, ticket uint64, reason error
 }
 
 // askLock makes one request and takes in its answer. Requests on one file follow one
-// another, so that this client's memory of its locks is the master's.
+// another, so that this client's memory of its locks is the master's. Where that left the
+// file's locks to this client the answer says alone, and the request was met, or refused, here.
 func (i *inode) askLock(ctx context.Context, l Lock, wait bool, ticket uint64) (*pb.SetLockReply, error) {
 	if err := i.locking.acquire(ctx, "lock"); err != nil {
 		return nil, err
 	}
 	defer i.locking.release()
 	c := i.c
+	if done, err := c.lockHere(i.id, l, wait); done { // by now
+		return &pb.SetLockReply{Alone: true}, err
+	}
+	var offer lockOffer
+	if l.Mode != LockNone {
+		offer = c.offerLocks(i.id)
+	}
 	for {
+		if err := c.handLocks(ctx, i.id); err != nil {
+			return nil, err
+		}
 		hello := c.sessions.ticket()
 		reply, on, err := change(ctx, c, Cred{}, "lock", inodeName(i.id), func(ctx context.Context, who *pb.Caller) (*pb.SetLockReply, error) {
-			return c.master.SetLock(ctx, &pb.SetLockRequest{Caller: who, Lock: l.wire(i.id), Wait: wait, Ticket: ticket})
+			return c.master.SetLock(ctx, &pb.SetLockRequest{Caller: who, Lock: l.wire(i.id), Wait: wait, Ticket: ticket, Keep: offer.lease != nil})
 		})
+		if reply.GetAlone() {
+			if done, err := c.keepLocks(offer, i.id, l, wait); done {
+				return reply, err
+			}
+			offer = lockOffer{}
+			continue
+		}
 		c.locks.answered(i.id, l, reply.GetQueued(), err)
 		if err != nil || !on.expired() && hello == c.sessions.ticket() {
 			return reply, err
@@ -199,15 +239,16 @@ func (i *inode) askLock(ctx context.Context, l Lock, wait bool, ticket uint64) (
 
 // locked takes in the attributes that came with a lock, and tells whether the file is
 // as this client saw it last.
-func (i *inode) locked(a *pb.Attr) (same bool) {
+func (i *inode) locked(a *pb.Attr) Seen {
 	attr := attrOf(a)
-	same = i.c.locations.saw(i.id, attr.Change, i.c.locations.asking())
+	same := i.c.locations.saw(i.id, attr.Change, i.c.locations.asking())
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.absorb(attr, same)
 	if !same {
 		i.content++
 		i.durable = false
+		return SeenChanged
 	}
-	return same
+	return SeenSame
 }

@@ -78,15 +78,15 @@ func (l *leases) recalled(r *pb.Recall) {
 // unwritten, and nobody looks at what the kernel has: only what was changed here has to be
 // carried out before.
 func (c *Client) letGo(list []*lease) {
+	l := c.leases
 	list = slices.DeleteFunc(list, func(h *lease) bool {
-		open := c.lookupOpen(h.ino) != nil
-		if open {
-			c.leases.carryOut(h)
+		needed := c.lookupOpen(h.ino) != nil || l.hasLocks(h)
+		if needed {
+			l.carryOut(h)
 		}
-		return open
+		return needed
 	})
 	c.behind.settleAlways()
-	l := c.leases
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	gone := map[uint64][]proto.InodeID{} // by recall
@@ -131,6 +131,7 @@ func (c *Client) carryOut(h *lease) {
 			c.writeBack(h.ino)
 			c.behind.settleAlways()
 			l.mu.Lock()
+			c.leaveLocks(h)
 		}
 		if h.recall.keep == keep || c.background.Err() != nil {
 			break // and was not asked for more meanwhile
@@ -144,6 +145,7 @@ func (c *Client) carryOut(h *lease) {
 		l.endRecall(h)
 	} else {
 		h.mode = keep
+		h.spell++
 		h.listing = listing{}
 		l.endRecall(h)
 	}

@@ -255,8 +255,8 @@ func (s *sessions) hello() *pb.Hello {
 		for ino, count := range s.opens {
 			hello.Open = append(hello.Open, &pb.OpenCount{Inode: uint64(ino), Count: count})
 		}
-		hello.Locks = s.locks.wire()
 		hello.Exclusive = s.leases.suspend()
+		hello.Locks = s.locks.wire() // those that are kept here do not change any more
 		hello.OpenedHere = s.here.all()
 	}
 	return hello
@@ -329,8 +329,8 @@ func (s *sessions) expire() {
 	clear(s.opens)
 	clear(s.closed)
 	s.here = opensHere{}
+	s.leases.expired() // so no lock is kept here any more
 	s.locks.expire()
-	s.leases.expired()
 	s.announce()
 }
 

@@ -32,6 +32,7 @@ func (l *leases) suspend() (exclusive []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.suspended = true
+	l.suspensions++
 	l.returned = nil // the master asks again for what it wants
 	l.claimed = map[proto.InodeID]bool{}
 	for ino, h := range l.held {
@@ -119,6 +120,9 @@ func (l *leases) welcomed(w *pb.Welcome, sent time.Time, resumed bool) {
 	if w.Epoch != l.epoch || !resumed {
 		for ino, h := range l.held {
 			if resumed && h.mode == pb.LeaseMode_LEASE_EXCLUSIVE && l.claimed[ino] {
+				if h.locks == locksHere { // the Hello had them
+					h.locks = locksAtMaster
+				}
 				continue
 			}
 			l.untell(h)
@@ -126,13 +130,14 @@ func (l *leases) welcomed(w *pb.Welcome, sent time.Time, resumed bool) {
 		}
 		l.startAnew()
 	}
-	l.epoch, l.suspended, l.claimed = w.Epoch, false, nil
+	l.session, l.epoch, l.suspended, l.claimed = proto.SessionID(w.Session), w.Epoch, false, nil
 	l.renewLocked(sent)
 }
 
 // lose ends a lease that the master does not know any more; l.mu is held. A recall of
 // it that is being carried out finds it gone.
 func (l *leases) lose(h *lease) {
+	h.locks = locksAtMaster
 	if h.recall != nil {
 		h.recall.lost = true
 		return

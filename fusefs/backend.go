@@ -60,7 +60,7 @@ type file interface {
 	SeekHole(ctx context.Context, off int64) (int64, error)
 	Flush(ctx context.Context) error
 	Sync(ctx context.Context) error
-	SetLock(ctx context.Context, l client.Lock, wait bool) (same bool, err error)
+	SetLock(ctx context.Context, l client.Lock, wait bool) (client.Seen, error)
 	TestLock(ctx context.Context, l client.Lock) (other client.Lock, ok bool, err error)
 	Unlock(ctx context.Context, owner uint64, flock bool) error
 	Close() error

@@ -118,16 +118,16 @@ func (s *fileSystem) setLock(ctx *call, in *fuse.LkIn, wait bool) fuse.Status {
 		h.lockers.add(l.Owner)
 	}
 	before := s.unlocks.done()
-	same, err := h.file.SetLock(ctx, l, wait)
+	seen, err := h.file.SetLock(ctx, l, wait)
 	if proto.KindOf(err) == proto.Conflict && s.releasedSince(ctx, before, &in.InHeader) {
-		same, err = h.file.SetLock(ctx, l, wait)
+		seen, err = h.file.SetLock(ctx, l, wait)
 	}
-	if err != nil || l.Mode == client.LockNone {
+	if err != nil || l.Mode == client.LockNone || seen == client.SeenLeased {
 		return status(err)
 	}
 	// What was done under the lock before has to be seen under it now. This waits for
 	// pages that are being read or written, in other handlers, which do not wait for us.
-	if attr := h.file.Attr(); !same || !s.told.is(&attr) {
+	if attr := h.file.Attr(); seen == client.SeenChanged || !s.told.is(&attr) {
 		s.kernel.InodeNotify(in.NodeId, 0, 0)
 	}
 	return fuse.OK

@@ -39,6 +39,7 @@ type memory struct {
 	unlocks  []client.Lock // the locks that were taken off, with owner and space
 	leased   bool          // set it with ttl 0
 	changed  bool          // the file has changed when a lock is given
+	alone    bool          // locks are given under a lease
 }
 
 type memInode struct {
@@ -510,7 +511,7 @@ func (f *memFile) Sync(ctx context.Context) error {
 }
 
 // SetLock knows the last lock, which conflicts with those of other owners.
-func (f *memFile) SetLock(ctx context.Context, l client.Lock, wait bool) (same bool, err error) {
+func (f *memFile) SetLock(ctx context.Context, l client.Lock, wait bool) (seen client.Seen, err error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	switch {
@@ -520,11 +521,17 @@ func (f *memFile) SetLock(ctx context.Context, l client.Lock, wait bool) (same b
 		f.m.held = &l
 	case wait:
 		<-ctx.Done()
-		return false, proto.Interrupted
+		return client.SeenChanged, proto.Interrupted
 	default:
-		return false, proto.Conflict
+		return client.SeenChanged, proto.Conflict
 	}
-	return !f.m.changed, nil
+	switch {
+	case f.m.alone:
+		return client.SeenLeased, nil
+	case f.m.changed:
+		return client.SeenChanged, nil
+	}
+	return client.SeenSame, nil
 }
 
 func (f *memFile) TestLock(ctx context.Context, l client.Lock) (other client.Lock, ok bool, err error) {

@@ -278,6 +278,18 @@ func (k *leasing) owns(one *session, inodes ...proto.InodeID) bool {
 	return true
 }
 
+// exclusiveBy tells whether a session has an inode exclusive, and whether another one has it, or may
+// have it.
+func (k *leasing) exclusiveBy(one *session, ino proto.InodeID) (own, another bool) {
+	if k.off() {
+		return false, false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	own = k.table.Holds(one.id, ino) == leases.Exclusive
+	return own, !own && (k.frozen() || !k.table.Free(one.id, ino, leases.Shared))
+}
+
 func holdsAll(t *leases.Table, id proto.SessionID, named []proto.InodeID) bool {
 	for _, ino := range named {
 		if t.Holds(id, ino) != leases.Exclusive {

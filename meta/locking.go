@@ -19,6 +19,12 @@ const maxTurns = 1 << 14
 // locking is the table of locks among the sessions. Nothing of it is logged: after a
 // start the sessions of the log claim what they hold, and until all have, or have
 // expired, nothing that could be another's is given.
+//
+// Of a file that the table does not know the locks may be with the session that has it
+// exclusive, for it may have offered to keep them. It hands them over before that lease is
+// lowered. So whoever else asks for such a file has the lease lowered first; while the
+// table knows the file, nobody keeps its locks. Its mutex comes before that of the leases: what
+// the table knows and who has the file exclusive is one look.
 type locking struct {
 	sessions *sessions
 
@@ -76,14 +82,21 @@ func (k *locking) claim(one *session, claims []*pb.Lock) (lost int) {
 		return 0
 	}
 	k.use(one, func(t *locks.Table) proto.Kind {
-		for _, c := range claims {
-			l, kind := lockOf(c, one)
-			if kind != proto.OK || l.Mode == 0 || t.Claim(l) != proto.OK {
-				lost++
-			}
-		}
+		lost = claimAll(t, one, claims)
 		return proto.OK
 	})
+	return lost
+}
+
+// claimAll takes over what a session says it holds, and returns how many locks it cannot have.
+func claimAll(t *locks.Table, one *session, claims []*pb.Lock) (lost int) {
+	for _, c := range claims {
+		l, kind := lockOf(c, one)
+		if kind != proto.OK || l.Mode == 0 || t.Claim(l) != proto.OK {
+			lost++
+		}
+	}
+	t.Claimed(one.id)
 	return lost
 }
 

@@ -194,3 +194,98 @@ func TestAClaimDoesNotOvertakeAnUnlock(t *testing.T) { // G7
 		b2.wantLock(held, 0, false)
 	})
 }
+
+// keepLock asks for a lock and offers to keep it.
+func (one *client) keepLock(l *pb.Lock) (*pb.SetLockReply, error) {
+	return one.api().SetLock(one.c.t.Context(), &pb.SetLockRequest{Caller: one.changes(), Lock: l, Keep: true})
+}
+
+// The locks of a file that nobody has locks on are left to who has it exclusive, and offers that. Whoever
+// else asks for them waits until they are handed over, or the session has ended.
+func TestLocksAreLeftToTheHolder(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		a, b := c.holder(), c.holder()
+		defer b.vanish()
+		held := exclusive(1)
+		if reply := must[*pb.SetLockReply](c.t)(a.keepLock(held)); reply.Alone {
+			t.Fatal("locks of a file that is nobody's were left to a client")
+		}
+		held.Inode = a.file("f").Attr.Inode
+		if reply := must[*pb.SetLockReply](c.t)(a.keepLock(held)); !reply.Alone || reply.Attr != nil {
+			t.Fatalf("answered %v", reply)
+		}
+		if c.master.locks.table.Knows(proto.InodeID(held.Inode)) {
+			t.Fatal("the master has what it left to the client")
+		}
+
+		// It is handed over before the lease is lowered, and not forgotten then.
+		wanted := exclusive(2)
+		wanted.Inode = held.Inode
+		var err error
+		done := later(func() { _, err = b.lock(wanted, 0) })
+		r := a.recall()
+		if r.Keep != keepShared {
+			t.Fatalf("recalled %v", r)
+		}
+		stillWaits(t, done)
+		must[*pb.HandLocksReply](c.t)(a.api().HandLocks(c.t.Context(), &pb.HandLocksRequest{Caller: a.asks(), Locks: []*pb.Lock{held}}))
+		stillWaits(t, done)
+		a.answers(r)
+		<-done
+		wantKind(t, err, proto.Conflict)
+
+		// What the master has, it keeps, and nobody is asked for a lease.
+		done = later(func() { must[*pb.AcquireReply](c.t)(a.acquire(held.Inode, pb.LeaseMode_LEASE_EXCLUSIVE)) })
+		b.answers(b.recall())
+		<-done
+		if reply := must[*pb.SetLockReply](c.t)(a.keepLock(held)); reply.Alone {
+			t.Fatal("locks that the master knows were left to a client")
+		}
+		_, err = b.lock(wanted, 0)
+		wantKind(t, err, proto.Conflict)
+		a.unasked()
+		unlock := exclusive(1)
+		unlock.Inode, unlock.Mode = held.Inode, pb.LockMode_LOCK_NONE
+		a.wantLock(unlock, 0, false)
+		if reply := must[*pb.SetLockReply](c.t)(a.keepLock(held)); !reply.Alone {
+			t.Fatal("nobody has locks, and they are not left to the holder")
+		}
+
+		// Who tests for locks waits likewise; a session that ends takes what it kept along.
+		var test *pb.TestLockReply
+		done = later(func() {
+			test = must[*pb.TestLockReply](c.t)(b.api().TestLock(c.t.Context(), &pb.TestLockRequest{Caller: b.asks(), Lock: wanted}))
+		})
+		a.recall()
+		stillWaits(t, done)
+		a.vanish()
+		<-done
+		if test.Conflict {
+			t.Errorf("in the way: %v", test)
+		}
+		b.wantLock(wanted, 0, false)
+	})
+}
+
+// While what was held before a start of the master is not known, no locks are left to anybody.
+func TestLocksAreNotLeftToTheHolderBeforeAllAreKnown(t *testing.T) {
+	inCluster(t, 3, withLeases, func(c *cluster) {
+		a, b := c.holder(), c.holder()
+		f := a.file("f").Attr.Inode
+		a.vanish()
+		b.vanish()
+		c.crash(1)
+		a2 := c.connect(&pb.Hello{Resume: a.welcome.Session, Leases: true, Exclusive: []uint64{f}})
+		defer a2.vanish()
+		a2.sequence = a.sequence
+		l := exclusive(1)
+		l.Inode = f
+		_, err := a2.keepLock(l)
+		wantKind(t, err, proto.Unavailable)
+		b2 := c.connect(&pb.Hello{Resume: b.welcome.Session, Leases: true})
+		defer b2.vanish()
+		if reply := must[*pb.SetLockReply](c.t)(a2.keepLock(l)); !reply.Alone {
+			t.Errorf("answered %v", reply)
+		}
+	})
+}

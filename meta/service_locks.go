@@ -30,21 +30,16 @@ func (m *Master) SetLock(ctx context.Context, req *pb.SetLockRequest) (*pb.SetLo
 		kind = m.locks.use(r.session, func(t *locks.Table) proto.Kind { return t.Unlock(l) })
 		return &pb.SetLockReply{}, r.fail(kind, "")
 	}
-	var queued bool
-	m.machine.read(func(st *state.State) {
-		if _, kind = st.Attr(l.Inode); kind != proto.OK {
-			return
-		}
-		kind = m.locks.use(r.session, func(t *locks.Table) (kind proto.Kind) {
+	var queued, alone bool
+	err = m.withLocks(ctx, r, l.Inode, func(t *locks.Table, own bool) (kind proto.Kind) {
+		if alone = req.Keep && own && !t.Knows(l.Inode); !alone {
 			queued, kind = t.Set(l, req.Wait, req.Ticket)
-			return kind
-		})
+		}
+		return kind
 	})
-	if queued || kind != proto.OK {
-		return &pb.SetLockReply{Queued: queued}, r.failLock(kind)
+	if queued || alone || err != nil {
+		return &pb.SetLockReply{Queued: queued, Alone: alone}, err
 	}
-	// The lock is there before anybody is asked for a lease: whoever waits for a lock has
-	// no claim.
 	reply := &pb.SetLockReply{}
 	err = m.observe(ctx, r, func(st *state.State) proto.Kind {
 		attr, kind := st.Attr(l.Inode)
@@ -56,11 +51,12 @@ func (m *Master) SetLock(ctx context.Context, req *pb.SetLockRequest) (*pb.SetLo
 }
 
 // TestLock finds a lock that stands in the way of another, or what the owner holds itself.
-func (m *Master) TestLock(_ context.Context, req *pb.TestLockRequest) (*pb.TestLockReply, error) {
+func (m *Master) TestLock(ctx context.Context, req *pb.TestLockRequest) (*pb.TestLockReply, error) {
 	r, err := m.enter(req.Caller, "test lock", inodeName(req.Lock.GetInode()))
 	if err != nil {
 		return nil, err
 	}
+	defer m.leave(r)
 	if r.session == nil {
 		return nil, r.fail(proto.SessionExpired, "locks need a session")
 	}
@@ -72,7 +68,7 @@ func (m *Master) TestLock(_ context.Context, req *pb.TestLockRequest) (*pb.TestL
 		return nil, r.failLock(proto.Unavailable)
 	}
 	reply := &pb.TestLockReply{}
-	kind = m.locks.use(r.session, func(t *locks.Table) proto.Kind {
+	err = m.withLocks(ctx, r, l.Inode, func(t *locks.Table, _ bool) proto.Kind {
 		other, conflict := t.Test(l)
 		if reply.Conflict = conflict; !conflict {
 			return proto.OK
@@ -84,7 +80,64 @@ func (m *Master) TestLock(_ context.Context, req *pb.TestLockRequest) (*pb.TestL
 		}
 		return proto.OK
 	})
-	return reply, r.failLock(kind)
+	return reply, err
+}
+
+// withLocks runs fn on the table when all locks on a file are in it. own tells whether the
+// caller has the file exclusive: then the caller may be who keeps them. Whoever waits for a
+// lock has no claim: leases are asked for before, and after.
+func (m *Master) withLocks(ctx context.Context, r *request, ino proto.InodeID, fn func(t *locks.Table, own bool) proto.Kind) error {
+	exists := func(st *state.State) proto.Kind {
+		_, kind := st.Attr(ino)
+		r.name(ino)
+		return kind
+	}
+	for {
+		var kind proto.Kind
+		kept := false
+		m.machine.read(func(st *state.State) {
+			if kind = exists(st); kind != proto.OK {
+				return
+			}
+			kind = m.locks.use(r.session, func(t *locks.Table) proto.Kind {
+				own, another := m.leases.exclusiveBy(r.session, ino)
+				if kept = another && !t.Knows(ino); kept {
+					return proto.OK
+				}
+				return fn(t, own)
+			})
+		})
+		if !kept {
+			return r.failLock(kind)
+		}
+		if err := m.observe(ctx, r, exists); err != nil {
+			return err
+		}
+	}
+}
+
+// HandLocks takes over the locks that a client has kept. It waits for nobody's lease: a recall
+// waits for it.
+func (m *Master) HandLocks(ctx context.Context, req *pb.HandLocksRequest) (*pb.HandLocksReply, error) {
+	r, err := m.enter(req.Caller, "hand over locks", "")
+	switch {
+	case err != nil:
+		return nil, err
+	case r.session == nil:
+		return nil, r.fail(proto.SessionExpired, "locks need a session")
+	case m.sessions.isSilent(r.session): // it claims them when it resumes
+		return nil, r.failLock(proto.Unavailable)
+	}
+	kind := m.locks.use(r.session, func(t *locks.Table) proto.Kind {
+		if ctx.Err() != nil { // it was sent again, and more by now
+			return proto.Interrupted
+		}
+		if lost := claimAll(t, r.session, req.Locks); lost > 0 {
+			m.log.Warn("a client hands over locks that it cannot have", "session", r.session.id, "client", r.session.client, "locks", lost)
+		}
+		return proto.OK
+	})
+	return &pb.HandLocksReply{}, r.fail(kind, "")
 }
 
 // failLock is fail with what there is to say about locks.

@@ -93,6 +93,14 @@ func (c *Cluster) touches(req any) (changes, reads []uint64) {
 			}
 		}
 		return nil, reads
+	case *pb.SetLockRequest:
+		if c.locksAway(r.Lock.Inode) && r.Lock.Mode != pb.LockMode_LOCK_NONE {
+			return nil, []uint64{r.Lock.Inode}
+		}
+	case *pb.TestLockRequest:
+		if c.locksAway(r.Lock.Inode) {
+			return nil, []uint64{r.Lock.Inode}
+		}
 	case interface{ GetInode() uint64 }:
 		return nil, []uint64{r.GetInode()}
 	}
@@ -196,8 +204,9 @@ func (c *Cluster) giveBack(s *session, r *pb.Returned) {
 	c.returned.Broadcast()
 }
 
-// forgetLeases drops what a session held.
+// forgetLeases drops what a session held, and its locks.
 func (c *Cluster) forgetLeases(s *session) {
+	c.forgetLocks(s)
 	for _, held := range c.leases {
 		delete(held, s)
 	}

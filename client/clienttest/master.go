@@ -65,6 +65,7 @@ type Cluster struct {
 	silent   map[*Node]bool  // not heard of: locations lack its address
 	full     map[uint32]bool // ids of those that were reported to have no room
 	leases   map[uint64]holdings
+	locks    map[uint64]*fileLocks
 	claims   map[uint64]int // on inodes, of calls under way
 	returned *sync.Cond     // leases were given back
 }
@@ -80,7 +81,8 @@ type session struct {
 	opens   map[uint64]uint32
 	here    map[uint64]bool // it says that it opened these without a call
 	gone    chan struct{}
-	claims  int // Hellos that resumed it
+	claims  int  // Hellos that resumed it
+	silent  bool // since the master was started
 	leases  bool
 	recalls uint64                // sent
 	owed    map[uint64]*pb.Recall // that were not answered, by number
@@ -123,7 +125,7 @@ func New(t testing.TB, opts Options) *Cluster {
 		opts: opts, net: newNetwork(), id: proto.ClusterID(uuid.New()),
 		counts: map[string]int{}, last: map[string]protobuf.Message{},
 		silent: map[*Node]bool{}, full: map[uint32]bool{}, sessions: map[uint64]*session{}, inodes: map[uint64]*inode{}, chunks: map[uint64]*chunk{},
-		leases: map[uint64]holdings{}, claims: map[uint64]int{},
+		leases: map[uint64]holdings{}, locks: map[uint64]*fileLocks{}, claims: map[uint64]int{},
 	}
 	c.returned = sync.NewCond(&c.mu)
 	c.inodes[uint64(proto.RootInode)] = newInode(uint64(proto.RootInode), 0o40777)
@@ -165,6 +167,7 @@ func (c *Cluster) Start() {
 		clear(s.here)
 		clear(s.owed)
 		s.recalls = 0
+		s.silent = true
 		c.forgetLeases(s)
 	}
 	c.mu.Unlock()
@@ -350,7 +353,7 @@ func (c *Cluster) once(ctx context.Context, method string, req any, handle grpc.
 	if err == nil {
 		c.grant(s, req, reply)
 	}
-	if caller.Sequence > 0 {
+	if caller.Sequence > 0 && err != proto.Unavailable {
 		s.answers[caller.Slot] = &answer{caller.Sequence, reply, err}
 	}
 	return reply, err
@@ -412,6 +415,12 @@ func (c *Cluster) hello(h *pb.Hello) (*session, error) {
 		return nil, nil
 	}
 	s.claims++
+	if s.silent {
+		s.silent = false
+		if err := c.claimLocks(s, h.Locks); err != nil {
+			return nil, err
+		}
+	}
 	clear(s.opens)
 	for _, o := range h.Open {
 		s.opens[o.Inode] = o.Count

@@ -66,7 +66,7 @@ func (t *Table) dealOnce(f *file) (changed bool) {
 		}
 		// One who gets nothing for want of room has his turn all the same, and is told
 		// so when he asks again.
-		_ = t.give(f, w.lock)
+		_ = t.give(f, w.lock, t.limits)
 		t.unbook(w)
 		t.turns = append(t.turns, Turn{w.lock.Owner.Session, w.ticket})
 		changed = true

@@ -32,15 +32,41 @@ func (t *Table) Thaw() {
 	}
 }
 
-// Claim gives a lock that was held before the table was made. Kinds: OK; Conflict if
-// another owner holds it, NoLocks.
+// Claim gives a lock that was held already, where the table did not know of it: before it was
+// made, or by a session that kept the locks of a file itself. There may be an eighth more of
+// them than of others. Kinds: OK; Conflict if another owner holds it, NoLocks.
 func (t *Table) Claim(l Lock) proto.Kind {
 	f := t.file(l.file())
 	defer t.tidy(f)
 	if f.held(l) {
 		return proto.Conflict
 	}
-	return t.give(f, l)
+	more := t.limits
+	more.Held += more.Held / 8
+	more.HeldBySession += more.HeldBySession / 8
+	return t.give(f, l, more)
+}
+
+// Claimed is called when a session that had waiters has claimed locks: a process that
+// turns out to hold some may overtake those that it waits behind.
+func (t *Table) Claimed(id proto.SessionID) {
+	a := t.accounts[id]
+	if a == nil {
+		return
+	}
+	touched := map[*file]bool{}
+	for _, w := range a.waiters {
+		touched[t.files[w.lock.file()]] = true
+	}
+	for f := range touched {
+		t.deal(f)
+	}
+}
+
+// Knows tells whether the table has, or may have, anything of a file: what is held or
+// wanted. A frozen one may.
+func (t *Table) Knows(ino proto.InodeID) bool {
+	return t.frozen || t.files[fileKey{ino, Record}] != nil || t.files[fileKey{ino, Flock}] != nil
 }
 
 // Set gives a lock, or with wait puts it into the queue under a ticket (queued is
@@ -70,7 +96,7 @@ func (t *Table) Set(l Lock, wait bool, ticket uint64) (queued bool, kind proto.K
 	case t.frozen && !has && !wait:
 		return false, proto.Unavailable
 	case has || !t.frozen && !t.blocked(f, l, f.queue):
-		kind = t.give(f, l)
+		kind = t.give(f, l, t.limits)
 		t.deal(f)
 		return false, kind
 	}
@@ -95,7 +121,7 @@ func (t *Table) Unlock(l Lock) proto.Kind {
 		return proto.OK
 	}
 	left := &holding{h.ranges.Without(l.Range), h.process}
-	if left.ranges.Len() > h.ranges.Len() && !t.mayGrow(l.Owner.Session, 1) {
+	if left.ranges.Len() > h.ranges.Len() && !t.mayGrow(l.Owner.Session, 1, t.limits) {
 		return proto.NoLocks
 	}
 	t.put(f, l.Owner, left)
@@ -196,19 +222,19 @@ func (t *Table) put(f *file, owner Owner, after *holding) {
 }
 
 // give makes the owner hold a lock that conflicts with none.
-func (t *Table) give(f *file, l Lock) proto.Kind {
+func (t *Table) give(f *file, l Lock, limits Limits) proto.Kind {
 	var before ranges.Map[Mode]
 	if h := f.holdings[l.Owner]; h != nil {
 		before = h.ranges
 	}
 	after := before.With(l.Range, l.Mode)
-	if more := after.Len() - before.Len(); more > 0 && !t.mayGrow(l.Owner.Session, more) {
+	if more := after.Len() - before.Len(); more > 0 && !t.mayGrow(l.Owner.Session, more, limits) {
 		return proto.NoLocks
 	}
 	t.put(f, l.Owner, &holding{after, l.Process})
 	return proto.OK
 }
 
-func (t *Table) mayGrow(id proto.SessionID, more int) bool {
-	return t.held+more <= t.limits.Held && t.account(id).held+more <= t.limits.HeldBySession
+func (t *Table) mayGrow(id proto.SessionID, more int, limits Limits) bool {
+	return t.held+more <= limits.Held && t.account(id).held+more <= limits.HeldBySession
 }

@@ -2,6 +2,7 @@ package locks
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -280,5 +281,50 @@ func TestLimits(t *testing.T) {
 		c end = ok`)
 	if held, waiting := table.Len(); held != 0 || waiting != 0 || len(table.files) != 0 || len(table.accounts) != 1 { // d asked in vain
 		t.Errorf("left: %d held, %d waiting, files %v, accounts %v", held, waiting, table.files, table.accounts)
+	}
+}
+
+// A process that turns out to hold a lock overtakes those whom it waited behind: they may wait for it.
+func TestClaimedLocksOvertake(t *testing.T) {
+	table := New(Limits{Held: 8, HeldBySession: 8, Waits: 8, WaitsOfSession: 8})
+	table.Thaw()
+	lock := func(ino proto.InodeID, session proto.SessionID, mode Mode) Lock {
+		return Lock{Inode: ino, Owner: Owner{session, 1}, Mode: mode, Range: ranges.All, Process: uint32(session)}
+	}
+	set := func(l Lock, ticket uint64, want bool) {
+		t.Helper()
+		if queued, kind := table.Set(l, true, ticket); queued != want || kind != proto.OK {
+			t.Fatalf("%+v: queued %v, %v", l, queued, kind)
+		}
+	}
+	set(lock(1, 1, Shared), 1, false)
+	set(lock(1, 2, Exclusive), 1, true)
+	set(lock(1, 3, Shared), 1, true) // behind 2
+	if kind := table.Claim(lock(2, 3, Exclusive)); kind != proto.OK {
+		t.Fatal(kind)
+	}
+	if table.Claimed(3); !slices.Equal(table.TakeTurns(), []Turn{{3, 1}}) {
+		t.Error("it did not overtake")
+	}
+	if table.Claimed(9); table.Knows(3) || !table.Knows(2) {
+		t.Error("the table does not know what it knows")
+	}
+}
+
+// There may be an eighth more of what is claimed than of what is asked for.
+func TestClaimsBeyondTheLimits(t *testing.T) {
+	table := New(Limits{Held: 16, HeldBySession: 8})
+	table.Thaw()
+	lock := func(n uint64) Lock {
+		return Lock{Inode: 1, Owner: Owner{1, 1}, Mode: Shared, Range: ranges.Range{Start: 2 * n, End: 2 * n}}
+	}
+	for n := range uint64(8) {
+		if _, kind := table.Set(lock(n), false, 0); kind != proto.OK {
+			t.Fatal(kind)
+		}
+	}
+	_, full := table.Set(lock(8), false, 0)
+	if got := []proto.Kind{full, table.Claim(lock(8)), table.Claim(lock(9))}; !slices.Equal(got, []proto.Kind{proto.NoLocks, proto.OK, proto.NoLocks}) {
+		t.Errorf("answered %v", got)
 	}
 }

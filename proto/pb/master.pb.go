@@ -4300,6 +4300,7 @@ type SetLockRequest struct {
 	Lock          *Lock                  `protobuf:"bytes,2,opt,name=lock,proto3" json:"lock,omitempty"`
 	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`
 	Ticket        uint64                 `protobuf:"varint,4,opt,name=ticket,proto3" json:"ticket,omitempty"` // chosen by the client, never used again in the session; 0: none
+	Keep          bool                   `protobuf:"varint,5,opt,name=keep,proto3" json:"keep,omitempty"`     // the client will keep the locks on the file itself, if it may
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4362,10 +4363,20 @@ func (x *SetLockRequest) GetTicket() uint64 {
 	return 0
 }
 
+func (x *SetLockRequest) GetKeep() bool {
+	if x != nil {
+		return x.Keep
+	}
+	return false
+}
+
 type SetLockReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Queued        bool                   `protobuf:"varint,1,opt,name=queued,proto3" json:"queued,omitempty"` // the lock is not there yet
-	Attr          *Attr                  `protobuf:"bytes,2,opt,name=attr,proto3" json:"attr,omitempty"`      // of the file, as of the lock
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Queued bool                   `protobuf:"varint,1,opt,name=queued,proto3" json:"queued,omitempty"` // the lock is not there yet
+	Attr   *Attr                  `protobuf:"bytes,2,opt,name=attr,proto3" json:"attr,omitempty"`      // of the file, as of the lock
+	// alone, only to keep: nothing was done, for nobody has locks on the file, which the session
+	// has exclusive. As long as that lasts, its locks are the client's own affair.
+	Alone         bool `protobuf:"varint,3,opt,name=alone,proto3" json:"alone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4414,6 +4425,103 @@ func (x *SetLockReply) GetAttr() *Attr {
 	return nil
 }
 
+func (x *SetLockReply) GetAlone() bool {
+	if x != nil {
+		return x.Alone
+	}
+	return false
+}
+
+// HandLocksRequest gives the master all locks of the session on files whose locks the client
+// has kept. It may be repeated.
+type HandLocksRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Locks         []*Lock                `protobuf:"bytes,2,rep,name=locks,proto3" json:"locks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandLocksRequest) Reset() {
+	*x = HandLocksRequest{}
+	mi := &file_master_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandLocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandLocksRequest) ProtoMessage() {}
+
+func (x *HandLocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandLocksRequest.ProtoReflect.Descriptor instead.
+func (*HandLocksRequest) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *HandLocksRequest) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *HandLocksRequest) GetLocks() []*Lock {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
+}
+
+type HandLocksReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandLocksReply) Reset() {
+	*x = HandLocksReply{}
+	mi := &file_master_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandLocksReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandLocksReply) ProtoMessage() {}
+
+func (x *HandLocksReply) ProtoReflect() protoreflect.Message {
+	mi := &file_master_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandLocksReply.ProtoReflect.Descriptor instead.
+func (*HandLocksReply) Descriptor() ([]byte, []int) {
+	return file_master_proto_rawDescGZIP(), []int{57}
+}
+
 type TestLockRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Caller        *Caller                `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
@@ -4424,7 +4532,7 @@ type TestLockRequest struct {
 
 func (x *TestLockRequest) Reset() {
 	*x = TestLockRequest{}
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4436,7 +4544,7 @@ func (x *TestLockRequest) String() string {
 func (*TestLockRequest) ProtoMessage() {}
 
 func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[56]
+	mi := &file_master_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4449,7 +4557,7 @@ func (x *TestLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockRequest.ProtoReflect.Descriptor instead.
 func (*TestLockRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{56}
+	return file_master_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *TestLockRequest) GetCaller() *Caller {
@@ -4477,7 +4585,7 @@ type TestLockReply struct {
 
 func (x *TestLockReply) Reset() {
 	*x = TestLockReply{}
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4489,7 +4597,7 @@ func (x *TestLockReply) String() string {
 func (*TestLockReply) ProtoMessage() {}
 
 func (x *TestLockReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[57]
+	mi := &file_master_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4502,7 +4610,7 @@ func (x *TestLockReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestLockReply.ProtoReflect.Descriptor instead.
 func (*TestLockReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{57}
+	return file_master_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *TestLockReply) GetConflict() bool {
@@ -4539,7 +4647,7 @@ type GetChunkLocationRequest struct {
 
 func (x *GetChunkLocationRequest) Reset() {
 	*x = GetChunkLocationRequest{}
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4551,7 +4659,7 @@ func (x *GetChunkLocationRequest) String() string {
 func (*GetChunkLocationRequest) ProtoMessage() {}
 
 func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[58]
+	mi := &file_master_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4564,7 +4672,7 @@ func (x *GetChunkLocationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunkLocationRequest.ProtoReflect.Descriptor instead.
 func (*GetChunkLocationRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{58}
+	return file_master_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GetChunkLocationRequest) GetCaller() *Caller {
@@ -4613,7 +4721,7 @@ type ChunkLocations struct {
 
 func (x *ChunkLocations) Reset() {
 	*x = ChunkLocations{}
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4625,7 +4733,7 @@ func (x *ChunkLocations) String() string {
 func (*ChunkLocations) ProtoMessage() {}
 
 func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[59]
+	mi := &file_master_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4638,7 +4746,7 @@ func (x *ChunkLocations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkLocations.ProtoReflect.Descriptor instead.
 func (*ChunkLocations) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{59}
+	return file_master_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ChunkLocations) GetChunks() []*ChunkLocation {
@@ -4670,7 +4778,7 @@ type AssignChunkRequest struct {
 
 func (x *AssignChunkRequest) Reset() {
 	*x = AssignChunkRequest{}
-	mi := &file_master_proto_msgTypes[60]
+	mi := &file_master_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4682,7 +4790,7 @@ func (x *AssignChunkRequest) String() string {
 func (*AssignChunkRequest) ProtoMessage() {}
 
 func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[60]
+	mi := &file_master_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4695,7 +4803,7 @@ func (x *AssignChunkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignChunkRequest.ProtoReflect.Descriptor instead.
 func (*AssignChunkRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{60}
+	return file_master_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AssignChunkRequest) GetCaller() *Caller {
@@ -4741,7 +4849,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_master_proto_msgTypes[61]
+	mi := &file_master_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4753,7 +4861,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[61]
+	mi := &file_master_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4766,7 +4874,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{61}
+	return file_master_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *CommitRequest) GetCaller() *Caller {
@@ -4823,7 +4931,7 @@ type FallocateRequest struct {
 
 func (x *FallocateRequest) Reset() {
 	*x = FallocateRequest{}
-	mi := &file_master_proto_msgTypes[62]
+	mi := &file_master_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4835,7 +4943,7 @@ func (x *FallocateRequest) String() string {
 func (*FallocateRequest) ProtoMessage() {}
 
 func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[62]
+	mi := &file_master_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4848,7 +4956,7 @@ func (x *FallocateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FallocateRequest.ProtoReflect.Descriptor instead.
 func (*FallocateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{62}
+	return file_master_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *FallocateRequest) GetCaller() *Caller {
@@ -4911,7 +5019,7 @@ type ReportChainFailureRequest struct {
 
 func (x *ReportChainFailureRequest) Reset() {
 	*x = ReportChainFailureRequest{}
-	mi := &file_master_proto_msgTypes[63]
+	mi := &file_master_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4923,7 +5031,7 @@ func (x *ReportChainFailureRequest) String() string {
 func (*ReportChainFailureRequest) ProtoMessage() {}
 
 func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[63]
+	mi := &file_master_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4936,7 +5044,7 @@ func (x *ReportChainFailureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportChainFailureRequest.ProtoReflect.Descriptor instead.
 func (*ReportChainFailureRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{63}
+	return file_master_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ReportChainFailureRequest) GetCaller() *Caller {
@@ -5008,7 +5116,7 @@ type ReportCorruptRequest struct {
 
 func (x *ReportCorruptRequest) Reset() {
 	*x = ReportCorruptRequest{}
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5020,7 +5128,7 @@ func (x *ReportCorruptRequest) String() string {
 func (*ReportCorruptRequest) ProtoMessage() {}
 
 func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[64]
+	mi := &file_master_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5033,7 +5141,7 @@ func (x *ReportCorruptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptRequest.ProtoReflect.Descriptor instead.
 func (*ReportCorruptRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{64}
+	return file_master_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ReportCorruptRequest) GetCaller() *Caller {
@@ -5079,7 +5187,7 @@ type ReportCorruptReply struct {
 
 func (x *ReportCorruptReply) Reset() {
 	*x = ReportCorruptReply{}
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5091,7 +5199,7 @@ func (x *ReportCorruptReply) String() string {
 func (*ReportCorruptReply) ProtoMessage() {}
 
 func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[65]
+	mi := &file_master_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5104,7 +5212,7 @@ func (x *ReportCorruptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCorruptReply.ProtoReflect.Descriptor instead.
 func (*ReportCorruptReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{65}
+	return file_master_proto_rawDescGZIP(), []int{67}
 }
 
 type StatusRequest struct {
@@ -5115,7 +5223,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5127,7 +5235,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[66]
+	mi := &file_master_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5140,7 +5248,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{66}
+	return file_master_proto_rawDescGZIP(), []int{68}
 }
 
 type StatusReply struct {
@@ -5177,7 +5285,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5189,7 +5297,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[67]
+	mi := &file_master_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5202,7 +5310,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{67}
+	return file_master_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *StatusReply) GetCluster() string {
@@ -5405,7 +5513,7 @@ type RepairStatus struct {
 
 func (x *RepairStatus) Reset() {
 	*x = RepairStatus{}
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5417,7 +5525,7 @@ func (x *RepairStatus) String() string {
 func (*RepairStatus) ProtoMessage() {}
 
 func (x *RepairStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[68]
+	mi := &file_master_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5430,7 +5538,7 @@ func (x *RepairStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairStatus.ProtoReflect.Descriptor instead.
 func (*RepairStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{68}
+	return file_master_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RepairStatus) GetWaiting() uint64 {
@@ -5517,7 +5625,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_master_proto_msgTypes[69]
+	mi := &file_master_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5529,7 +5637,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[69]
+	mi := &file_master_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5542,7 +5650,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{69}
+	return file_master_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *NodeStatus) GetNode() uint32 {
@@ -5645,7 +5753,7 @@ type FsckRequest struct {
 
 func (x *FsckRequest) Reset() {
 	*x = FsckRequest{}
-	mi := &file_master_proto_msgTypes[70]
+	mi := &file_master_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5657,7 +5765,7 @@ func (x *FsckRequest) String() string {
 func (*FsckRequest) ProtoMessage() {}
 
 func (x *FsckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[70]
+	mi := &file_master_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5670,7 +5778,7 @@ func (x *FsckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsckRequest.ProtoReflect.Descriptor instead.
 func (*FsckRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{70}
+	return file_master_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *FsckRequest) GetRepair() bool {
@@ -5697,7 +5805,7 @@ type FsckFinding struct {
 
 func (x *FsckFinding) Reset() {
 	*x = FsckFinding{}
-	mi := &file_master_proto_msgTypes[71]
+	mi := &file_master_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5709,7 +5817,7 @@ func (x *FsckFinding) String() string {
 func (*FsckFinding) ProtoMessage() {}
 
 func (x *FsckFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[71]
+	mi := &file_master_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5722,7 +5830,7 @@ func (x *FsckFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsckFinding.ProtoReflect.Descriptor instead.
 func (*FsckFinding) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{71}
+	return file_master_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *FsckFinding) GetPath() string {
@@ -5797,7 +5905,7 @@ type FsckSummary struct {
 
 func (x *FsckSummary) Reset() {
 	*x = FsckSummary{}
-	mi := &file_master_proto_msgTypes[72]
+	mi := &file_master_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5809,7 +5917,7 @@ func (x *FsckSummary) String() string {
 func (*FsckSummary) ProtoMessage() {}
 
 func (x *FsckSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[72]
+	mi := &file_master_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5822,7 +5930,7 @@ func (x *FsckSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsckSummary.ProtoReflect.Descriptor instead.
 func (*FsckSummary) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{72}
+	return file_master_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *FsckSummary) GetFiles() uint64 {
@@ -5894,7 +6002,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_master_proto_msgTypes[73]
+	mi := &file_master_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5906,7 +6014,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[73]
+	mi := &file_master_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5919,7 +6027,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{73}
+	return file_master_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *OperateRequest) GetMove() Move {
@@ -5959,7 +6067,7 @@ type OperateReply struct {
 
 func (x *OperateReply) Reset() {
 	*x = OperateReply{}
-	mi := &file_master_proto_msgTypes[74]
+	mi := &file_master_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5971,7 +6079,7 @@ func (x *OperateReply) String() string {
 func (*OperateReply) ProtoMessage() {}
 
 func (x *OperateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[74]
+	mi := &file_master_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5984,7 +6092,7 @@ func (x *OperateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateReply.ProtoReflect.Descriptor instead.
 func (*OperateReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{74}
+	return file_master_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *OperateReply) GetChunks() uint64 {
@@ -6008,7 +6116,7 @@ type ChunkStatus struct {
 
 func (x *ChunkStatus) Reset() {
 	*x = ChunkStatus{}
-	mi := &file_master_proto_msgTypes[75]
+	mi := &file_master_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6020,7 +6128,7 @@ func (x *ChunkStatus) String() string {
 func (*ChunkStatus) ProtoMessage() {}
 
 func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[75]
+	mi := &file_master_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6033,7 +6141,7 @@ func (x *ChunkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStatus.ProtoReflect.Descriptor instead.
 func (*ChunkStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{75}
+	return file_master_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ChunkStatus) GetTotal() uint64 {
@@ -6090,7 +6198,7 @@ type SessionStatus struct {
 
 func (x *SessionStatus) Reset() {
 	*x = SessionStatus{}
-	mi := &file_master_proto_msgTypes[76]
+	mi := &file_master_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6102,7 +6210,7 @@ func (x *SessionStatus) String() string {
 func (*SessionStatus) ProtoMessage() {}
 
 func (x *SessionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[76]
+	mi := &file_master_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6115,7 +6223,7 @@ func (x *SessionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionStatus.ProtoReflect.Descriptor instead.
 func (*SessionStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{76}
+	return file_master_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *SessionStatus) GetSession() uint64 {
@@ -6163,7 +6271,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_master_proto_msgTypes[77]
+	mi := &file_master_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6175,7 +6283,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[77]
+	mi := &file_master_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6188,7 +6296,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{77}
+	return file_master_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *DiskStatus) GetPath() string {
@@ -6276,7 +6384,7 @@ type CopyRangeRequest struct {
 
 func (x *CopyRangeRequest) Reset() {
 	*x = CopyRangeRequest{}
-	mi := &file_master_proto_msgTypes[78]
+	mi := &file_master_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6288,7 +6396,7 @@ func (x *CopyRangeRequest) String() string {
 func (*CopyRangeRequest) ProtoMessage() {}
 
 func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[78]
+	mi := &file_master_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6301,7 +6409,7 @@ func (x *CopyRangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeRequest.ProtoReflect.Descriptor instead.
 func (*CopyRangeRequest) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{78}
+	return file_master_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *CopyRangeRequest) GetCaller() *Caller {
@@ -6371,7 +6479,7 @@ type CopyRangeReply struct {
 
 func (x *CopyRangeReply) Reset() {
 	*x = CopyRangeReply{}
-	mi := &file_master_proto_msgTypes[79]
+	mi := &file_master_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6383,7 +6491,7 @@ func (x *CopyRangeReply) String() string {
 func (*CopyRangeReply) ProtoMessage() {}
 
 func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_master_proto_msgTypes[79]
+	mi := &file_master_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6396,7 +6504,7 @@ func (x *CopyRangeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyRangeReply.ProtoReflect.Descriptor instead.
 func (*CopyRangeReply) Descriptor() ([]byte, []int) {
-	return file_master_proto_rawDescGZIP(), []int{79}
+	return file_master_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CopyRangeReply) GetFrom() *Attr {
@@ -6756,15 +6864,21 @@ const file_master_proto_rawDesc = "" +
 	"\x04mode\x18\x04 \x01(\x0e2\x12.distrifs.LockModeR\x04mode\x12\x14\n" +
 	"\x05start\x18\x05 \x01(\x04R\x05start\x12\x10\n" +
 	"\x03end\x18\x06 \x01(\x04R\x03end\x12\x18\n" +
-	"\aprocess\x18\a \x01(\rR\aprocess\"\x8a\x01\n" +
+	"\aprocess\x18\a \x01(\rR\aprocess\"\x9e\x01\n" +
 	"\x0eSetLockRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\"\n" +
 	"\x04lock\x18\x02 \x01(\v2\x0e.distrifs.LockR\x04lock\x12\x12\n" +
 	"\x04wait\x18\x03 \x01(\bR\x04wait\x12\x16\n" +
-	"\x06ticket\x18\x04 \x01(\x04R\x06ticket\"J\n" +
+	"\x06ticket\x18\x04 \x01(\x04R\x06ticket\x12\x12\n" +
+	"\x04keep\x18\x05 \x01(\bR\x04keep\"`\n" +
 	"\fSetLockReply\x12\x16\n" +
 	"\x06queued\x18\x01 \x01(\bR\x06queued\x12\"\n" +
-	"\x04attr\x18\x02 \x01(\v2\x0e.distrifs.AttrR\x04attr\"_\n" +
+	"\x04attr\x18\x02 \x01(\v2\x0e.distrifs.AttrR\x04attr\x12\x14\n" +
+	"\x05alone\x18\x03 \x01(\bR\x05alone\"b\n" +
+	"\x10HandLocksRequest\x12(\n" +
+	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12$\n" +
+	"\x05locks\x18\x02 \x03(\v2\x0e.distrifs.LockR\x05locks\"\x10\n" +
+	"\x0eHandLocksReply\"_\n" +
 	"\x0fTestLockRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\"\n" +
 	"\x04lock\x18\x02 \x01(\v2\x0e.distrifs.LockR\x04lock\"i\n" +
@@ -6969,7 +7083,7 @@ const file_master_proto_rawDesc = "" +
 	"\tMOVE_NONE\x10\x00\x12\x15\n" +
 	"\x11MOVE_DECOMMISSION\x10\x01\x12\x14\n" +
 	"\x10MOVE_MAINTENANCE\x10\x02\x12\x12\n" +
-	"\x0eMOVE_REBALANCE\x10\x032\x85\x12\n" +
+	"\x0eMOVE_REBALANCE\x10\x032\xc8\x12\n" +
 	"\x06Master\x12?\n" +
 	"\aSession\x12\x18.distrifs.SessionRequest\x1a\x16.distrifs.SessionEvent(\x010\x01\x126\n" +
 	"\x06Lookup\x12\x17.distrifs.LookupRequest\x1a\x13.distrifs.AttrReply\x128\n" +
@@ -6994,7 +7108,8 @@ const file_master_proto_rawDesc = "" +
 	"\x04Open\x12\x15.distrifs.OpenRequest\x1a\x13.distrifs.OpenReply\x12;\n" +
 	"\aRelease\x12\x18.distrifs.ReleaseRequest\x1a\x16.distrifs.ReleaseReply\x12;\n" +
 	"\aSetLock\x12\x18.distrifs.SetLockRequest\x1a\x16.distrifs.SetLockReply\x12>\n" +
-	"\bTestLock\x12\x19.distrifs.TestLockRequest\x1a\x17.distrifs.TestLockReply\x12;\n" +
+	"\bTestLock\x12\x19.distrifs.TestLockRequest\x1a\x17.distrifs.TestLockReply\x12A\n" +
+	"\tHandLocks\x12\x1a.distrifs.HandLocksRequest\x1a\x18.distrifs.HandLocksReply\x12;\n" +
 	"\aAcquire\x12\x18.distrifs.AcquireRequest\x1a\x16.distrifs.AcquireReply\x12;\n" +
 	"\aReserve\x12\x18.distrifs.ReserveRequest\x1a\x16.distrifs.ReserveReply\x12D\n" +
 	"\fChangeBehind\x12\x17.distrifs.ChangesBehind\x1a\x17.distrifs.DurableBehind(\x010\x01\x12O\n" +
@@ -7022,7 +7137,7 @@ func file_master_proto_rawDescGZIP() []byte {
 }
 
 var file_master_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_master_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
 var file_master_proto_goTypes = []any{
 	(LeaseMode)(0),                    // 0: distrifs.LeaseMode
 	(LockMode)(0),                     // 1: distrifs.LockMode
@@ -7085,34 +7200,36 @@ var file_master_proto_goTypes = []any{
 	(*Lock)(nil),                      // 58: distrifs.Lock
 	(*SetLockRequest)(nil),            // 59: distrifs.SetLockRequest
 	(*SetLockReply)(nil),              // 60: distrifs.SetLockReply
-	(*TestLockRequest)(nil),           // 61: distrifs.TestLockRequest
-	(*TestLockReply)(nil),             // 62: distrifs.TestLockReply
-	(*GetChunkLocationRequest)(nil),   // 63: distrifs.GetChunkLocationRequest
-	(*ChunkLocations)(nil),            // 64: distrifs.ChunkLocations
-	(*AssignChunkRequest)(nil),        // 65: distrifs.AssignChunkRequest
-	(*CommitRequest)(nil),             // 66: distrifs.CommitRequest
-	(*FallocateRequest)(nil),          // 67: distrifs.FallocateRequest
-	(*ReportChainFailureRequest)(nil), // 68: distrifs.ReportChainFailureRequest
-	(*ReportCorruptRequest)(nil),      // 69: distrifs.ReportCorruptRequest
-	(*ReportCorruptReply)(nil),        // 70: distrifs.ReportCorruptReply
-	(*StatusRequest)(nil),             // 71: distrifs.StatusRequest
-	(*StatusReply)(nil),               // 72: distrifs.StatusReply
-	(*RepairStatus)(nil),              // 73: distrifs.RepairStatus
-	(*NodeStatus)(nil),                // 74: distrifs.NodeStatus
-	(*FsckRequest)(nil),               // 75: distrifs.FsckRequest
-	(*FsckFinding)(nil),               // 76: distrifs.FsckFinding
-	(*FsckSummary)(nil),               // 77: distrifs.FsckSummary
-	(*OperateRequest)(nil),            // 78: distrifs.OperateRequest
-	(*OperateReply)(nil),              // 79: distrifs.OperateReply
-	(*ChunkStatus)(nil),               // 80: distrifs.ChunkStatus
-	(*SessionStatus)(nil),             // 81: distrifs.SessionStatus
-	(*DiskStatus)(nil),                // 82: distrifs.DiskStatus
-	(*CopyRangeRequest)(nil),          // 83: distrifs.CopyRangeRequest
-	(*CopyRangeReply)(nil),            // 84: distrifs.CopyRangeReply
-	(*Caller)(nil),                    // 85: distrifs.Caller
-	(*Attr)(nil),                      // 86: distrifs.Attr
-	(*ChunkLocation)(nil),             // 87: distrifs.ChunkLocation
-	(*Replica)(nil),                   // 88: distrifs.Replica
+	(*HandLocksRequest)(nil),          // 61: distrifs.HandLocksRequest
+	(*HandLocksReply)(nil),            // 62: distrifs.HandLocksReply
+	(*TestLockRequest)(nil),           // 63: distrifs.TestLockRequest
+	(*TestLockReply)(nil),             // 64: distrifs.TestLockReply
+	(*GetChunkLocationRequest)(nil),   // 65: distrifs.GetChunkLocationRequest
+	(*ChunkLocations)(nil),            // 66: distrifs.ChunkLocations
+	(*AssignChunkRequest)(nil),        // 67: distrifs.AssignChunkRequest
+	(*CommitRequest)(nil),             // 68: distrifs.CommitRequest
+	(*FallocateRequest)(nil),          // 69: distrifs.FallocateRequest
+	(*ReportChainFailureRequest)(nil), // 70: distrifs.ReportChainFailureRequest
+	(*ReportCorruptRequest)(nil),      // 71: distrifs.ReportCorruptRequest
+	(*ReportCorruptReply)(nil),        // 72: distrifs.ReportCorruptReply
+	(*StatusRequest)(nil),             // 73: distrifs.StatusRequest
+	(*StatusReply)(nil),               // 74: distrifs.StatusReply
+	(*RepairStatus)(nil),              // 75: distrifs.RepairStatus
+	(*NodeStatus)(nil),                // 76: distrifs.NodeStatus
+	(*FsckRequest)(nil),               // 77: distrifs.FsckRequest
+	(*FsckFinding)(nil),               // 78: distrifs.FsckFinding
+	(*FsckSummary)(nil),               // 79: distrifs.FsckSummary
+	(*OperateRequest)(nil),            // 80: distrifs.OperateRequest
+	(*OperateReply)(nil),              // 81: distrifs.OperateReply
+	(*ChunkStatus)(nil),               // 82: distrifs.ChunkStatus
+	(*SessionStatus)(nil),             // 83: distrifs.SessionStatus
+	(*DiskStatus)(nil),                // 84: distrifs.DiskStatus
+	(*CopyRangeRequest)(nil),          // 85: distrifs.CopyRangeRequest
+	(*CopyRangeReply)(nil),            // 86: distrifs.CopyRangeReply
+	(*Caller)(nil),                    // 87: distrifs.Caller
+	(*Attr)(nil),                      // 88: distrifs.Attr
+	(*ChunkLocation)(nil),             // 89: distrifs.ChunkLocation
+	(*Replica)(nil),                   // 90: distrifs.Replica
 }
 var file_master_proto_depIdxs = []int32{
 	6,   // 0: distrifs.SessionRequest.hello:type_name -> distrifs.Hello
@@ -7127,163 +7244,167 @@ var file_master_proto_depIdxs = []int32{
 	15,  // 9: distrifs.SessionEvent.recall:type_name -> distrifs.Recall
 	0,   // 10: distrifs.Recall.keep:type_name -> distrifs.LeaseMode
 	0,   // 11: distrifs.Returned.keep:type_name -> distrifs.LeaseMode
-	85,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
+	87,  // 12: distrifs.AcquireRequest.caller:type_name -> distrifs.Caller
 	0,   // 13: distrifs.AcquireRequest.mode:type_name -> distrifs.LeaseMode
-	86,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
+	88,  // 14: distrifs.AcquireReply.attr:type_name -> distrifs.Attr
 	14,  // 15: distrifs.AcquireReply.grants:type_name -> distrifs.Grants
-	85,  // 16: distrifs.ReserveRequest.caller:type_name -> distrifs.Caller
-	87,  // 17: distrifs.ReserveReply.chunks:type_name -> distrifs.ChunkLocation
+	87,  // 16: distrifs.ReserveRequest.caller:type_name -> distrifs.Caller
+	89,  // 17: distrifs.ReserveReply.chunks:type_name -> distrifs.ChunkLocation
 	14,  // 18: distrifs.ReserveReply.grants:type_name -> distrifs.Grants
 	22,  // 19: distrifs.ChangesBehind.changes:type_name -> distrifs.ChangeBehind
 	4,   // 20: distrifs.ChangeBehind.kind:type_name -> distrifs.ChangeBehind.Kind
 	28,  // 21: distrifs.ChangeBehind.atime:type_name -> distrifs.TimeChange
 	28,  // 22: distrifs.ChangeBehind.mtime:type_name -> distrifs.TimeChange
-	85,  // 23: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
-	85,  // 24: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
-	86,  // 25: distrifs.AttrReply.attr:type_name -> distrifs.Attr
+	87,  // 23: distrifs.LookupRequest.caller:type_name -> distrifs.Caller
+	87,  // 24: distrifs.GetAttrRequest.caller:type_name -> distrifs.Caller
+	88,  // 25: distrifs.AttrReply.attr:type_name -> distrifs.Attr
 	14,  // 26: distrifs.AttrReply.grants:type_name -> distrifs.Grants
-	87,  // 27: distrifs.AttrReply.first:type_name -> distrifs.ChunkLocation
-	85,  // 28: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
+	89,  // 27: distrifs.AttrReply.first:type_name -> distrifs.ChunkLocation
+	87,  // 28: distrifs.SetAttrRequest.caller:type_name -> distrifs.Caller
 	28,  // 29: distrifs.SetAttrRequest.atime:type_name -> distrifs.TimeChange
 	28,  // 30: distrifs.SetAttrRequest.mtime:type_name -> distrifs.TimeChange
-	85,  // 31: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
+	87,  // 31: distrifs.ReadDirRequest.caller:type_name -> distrifs.Caller
 	31,  // 32: distrifs.ReadDirReply.entries:type_name -> distrifs.DirEntry
 	14,  // 33: distrifs.ReadDirReply.grants:type_name -> distrifs.Grants
-	88,  // 34: distrifs.ReadDirReply.nodes:type_name -> distrifs.Replica
+	90,  // 34: distrifs.ReadDirReply.nodes:type_name -> distrifs.Replica
 	30,  // 35: distrifs.ReadDirReply.also:type_name -> distrifs.ReadDirReply
-	86,  // 36: distrifs.DirEntry.attr:type_name -> distrifs.Attr
+	88,  // 36: distrifs.DirEntry.attr:type_name -> distrifs.Attr
 	32,  // 37: distrifs.DirEntry.first:type_name -> distrifs.FirstChunk
-	85,  // 38: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
+	87,  // 38: distrifs.ReadLinkRequest.caller:type_name -> distrifs.Caller
 	14,  // 39: distrifs.ReadLinkReply.grants:type_name -> distrifs.Grants
-	85,  // 40: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
-	85,  // 41: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
-	86,  // 42: distrifs.CreateReply.attr:type_name -> distrifs.Attr
-	87,  // 43: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
+	87,  // 40: distrifs.CreateRequest.caller:type_name -> distrifs.Caller
+	87,  // 41: distrifs.CreateUnnamedRequest.caller:type_name -> distrifs.Caller
+	88,  // 42: distrifs.CreateReply.attr:type_name -> distrifs.Attr
+	89,  // 43: distrifs.CreateReply.chunk:type_name -> distrifs.ChunkLocation
 	14,  // 44: distrifs.CreateReply.grants:type_name -> distrifs.Grants
-	85,  // 45: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
-	85,  // 46: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
-	85,  // 47: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
-	85,  // 48: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
-	85,  // 49: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
-	85,  // 50: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
-	85,  // 51: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
-	85,  // 52: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
-	85,  // 53: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
-	85,  // 54: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
-	85,  // 55: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
-	86,  // 56: distrifs.OpenReply.attr:type_name -> distrifs.Attr
-	87,  // 57: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
+	87,  // 45: distrifs.MkdirRequest.caller:type_name -> distrifs.Caller
+	87,  // 46: distrifs.MknodRequest.caller:type_name -> distrifs.Caller
+	87,  // 47: distrifs.SymlinkRequest.caller:type_name -> distrifs.Caller
+	87,  // 48: distrifs.LinkRequest.caller:type_name -> distrifs.Caller
+	87,  // 49: distrifs.UnlinkRequest.caller:type_name -> distrifs.Caller
+	87,  // 50: distrifs.RenameRequest.caller:type_name -> distrifs.Caller
+	87,  // 51: distrifs.GetXattrRequest.caller:type_name -> distrifs.Caller
+	87,  // 52: distrifs.SetXattrRequest.caller:type_name -> distrifs.Caller
+	87,  // 53: distrifs.RemoveXattrRequest.caller:type_name -> distrifs.Caller
+	87,  // 54: distrifs.StatFSRequest.caller:type_name -> distrifs.Caller
+	87,  // 55: distrifs.OpenRequest.caller:type_name -> distrifs.Caller
+	88,  // 56: distrifs.OpenReply.attr:type_name -> distrifs.Attr
+	89,  // 57: distrifs.OpenReply.chunks:type_name -> distrifs.ChunkLocation
 	14,  // 58: distrifs.OpenReply.grants:type_name -> distrifs.Grants
-	85,  // 59: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
+	87,  // 59: distrifs.ReleaseRequest.caller:type_name -> distrifs.Caller
 	7,   // 60: distrifs.ReleaseRequest.closed:type_name -> distrifs.OpenCount
 	56,  // 61: distrifs.ReleaseRequest.accessed:type_name -> distrifs.Access
 	1,   // 62: distrifs.Lock.mode:type_name -> distrifs.LockMode
-	85,  // 63: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
+	87,  // 63: distrifs.SetLockRequest.caller:type_name -> distrifs.Caller
 	58,  // 64: distrifs.SetLockRequest.lock:type_name -> distrifs.Lock
-	86,  // 65: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
-	85,  // 66: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
-	58,  // 67: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
-	58,  // 68: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
-	85,  // 69: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
-	87,  // 70: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
-	14,  // 71: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
-	85,  // 72: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
-	85,  // 73: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
-	28,  // 74: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
-	85,  // 75: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
-	85,  // 76: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
-	85,  // 77: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
-	74,  // 78: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
-	80,  // 79: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
-	81,  // 80: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
-	73,  // 81: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
-	82,  // 82: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
-	2,   // 83: distrifs.FsckFinding.kind:type_name -> distrifs.FsckKind
-	77,  // 84: distrifs.FsckFinding.summary:type_name -> distrifs.FsckSummary
-	3,   // 85: distrifs.OperateRequest.move:type_name -> distrifs.Move
-	85,  // 86: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
-	86,  // 87: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
-	86,  // 88: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
-	14,  // 89: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
-	5,   // 90: distrifs.Master.Session:input_type -> distrifs.SessionRequest
-	24,  // 91: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
-	25,  // 92: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
-	27,  // 93: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
-	29,  // 94: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
-	33,  // 95: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
-	35,  // 96: distrifs.Master.Create:input_type -> distrifs.CreateRequest
-	36,  // 97: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
-	38,  // 98: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
-	39,  // 99: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
-	40,  // 100: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
-	41,  // 101: distrifs.Master.Link:input_type -> distrifs.LinkRequest
-	42,  // 102: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
-	42,  // 103: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
-	44,  // 104: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
-	46,  // 105: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
-	25,  // 106: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
-	49,  // 107: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
-	50,  // 108: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
-	51,  // 109: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
-	53,  // 110: distrifs.Master.Open:input_type -> distrifs.OpenRequest
-	55,  // 111: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
-	59,  // 112: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
-	61,  // 113: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
-	17,  // 114: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
-	19,  // 115: distrifs.Master.Reserve:input_type -> distrifs.ReserveRequest
-	21,  // 116: distrifs.Master.ChangeBehind:input_type -> distrifs.ChangesBehind
-	63,  // 117: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
-	65,  // 118: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
-	66,  // 119: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
-	67,  // 120: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
-	68,  // 121: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
-	69,  // 122: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
-	71,  // 123: distrifs.Master.Status:input_type -> distrifs.StatusRequest
-	78,  // 124: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
-	75,  // 125: distrifs.Master.Fsck:input_type -> distrifs.FsckRequest
-	83,  // 126: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
-	9,   // 127: distrifs.Master.Session:output_type -> distrifs.SessionEvent
-	26,  // 128: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
-	26,  // 129: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
-	26,  // 130: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
-	30,  // 131: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
-	34,  // 132: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
-	37,  // 133: distrifs.Master.Create:output_type -> distrifs.CreateReply
-	37,  // 134: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
-	26,  // 135: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
-	26,  // 136: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
-	26,  // 137: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
-	26,  // 138: distrifs.Master.Link:output_type -> distrifs.AttrReply
-	43,  // 139: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
-	43,  // 140: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
-	45,  // 141: distrifs.Master.Rename:output_type -> distrifs.RenameReply
-	47,  // 142: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
-	48,  // 143: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
-	26,  // 144: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
-	26,  // 145: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
-	52,  // 146: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
-	54,  // 147: distrifs.Master.Open:output_type -> distrifs.OpenReply
-	57,  // 148: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
-	60,  // 149: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
-	62,  // 150: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
-	18,  // 151: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
-	20,  // 152: distrifs.Master.Reserve:output_type -> distrifs.ReserveReply
-	23,  // 153: distrifs.Master.ChangeBehind:output_type -> distrifs.DurableBehind
-	64,  // 154: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
-	64,  // 155: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
-	26,  // 156: distrifs.Master.Commit:output_type -> distrifs.AttrReply
-	26,  // 157: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
-	87,  // 158: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
-	70,  // 159: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
-	72,  // 160: distrifs.Master.Status:output_type -> distrifs.StatusReply
-	79,  // 161: distrifs.Master.Operate:output_type -> distrifs.OperateReply
-	76,  // 162: distrifs.Master.Fsck:output_type -> distrifs.FsckFinding
-	84,  // 163: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
-	127, // [127:164] is the sub-list for method output_type
-	90,  // [90:127] is the sub-list for method input_type
-	90,  // [90:90] is the sub-list for extension type_name
-	90,  // [90:90] is the sub-list for extension extendee
-	0,   // [0:90] is the sub-list for field type_name
+	88,  // 65: distrifs.SetLockReply.attr:type_name -> distrifs.Attr
+	87,  // 66: distrifs.HandLocksRequest.caller:type_name -> distrifs.Caller
+	58,  // 67: distrifs.HandLocksRequest.locks:type_name -> distrifs.Lock
+	87,  // 68: distrifs.TestLockRequest.caller:type_name -> distrifs.Caller
+	58,  // 69: distrifs.TestLockRequest.lock:type_name -> distrifs.Lock
+	58,  // 70: distrifs.TestLockReply.lock:type_name -> distrifs.Lock
+	87,  // 71: distrifs.GetChunkLocationRequest.caller:type_name -> distrifs.Caller
+	89,  // 72: distrifs.ChunkLocations.chunks:type_name -> distrifs.ChunkLocation
+	14,  // 73: distrifs.ChunkLocations.grants:type_name -> distrifs.Grants
+	87,  // 74: distrifs.AssignChunkRequest.caller:type_name -> distrifs.Caller
+	87,  // 75: distrifs.CommitRequest.caller:type_name -> distrifs.Caller
+	28,  // 76: distrifs.CommitRequest.mtime:type_name -> distrifs.TimeChange
+	87,  // 77: distrifs.FallocateRequest.caller:type_name -> distrifs.Caller
+	87,  // 78: distrifs.ReportChainFailureRequest.caller:type_name -> distrifs.Caller
+	87,  // 79: distrifs.ReportCorruptRequest.caller:type_name -> distrifs.Caller
+	76,  // 80: distrifs.StatusReply.nodes:type_name -> distrifs.NodeStatus
+	82,  // 81: distrifs.StatusReply.chunks:type_name -> distrifs.ChunkStatus
+	83,  // 82: distrifs.StatusReply.sessions:type_name -> distrifs.SessionStatus
+	75,  // 83: distrifs.StatusReply.repair:type_name -> distrifs.RepairStatus
+	84,  // 84: distrifs.NodeStatus.disks:type_name -> distrifs.DiskStatus
+	2,   // 85: distrifs.FsckFinding.kind:type_name -> distrifs.FsckKind
+	79,  // 86: distrifs.FsckFinding.summary:type_name -> distrifs.FsckSummary
+	3,   // 87: distrifs.OperateRequest.move:type_name -> distrifs.Move
+	87,  // 88: distrifs.CopyRangeRequest.caller:type_name -> distrifs.Caller
+	88,  // 89: distrifs.CopyRangeReply.from:type_name -> distrifs.Attr
+	88,  // 90: distrifs.CopyRangeReply.to:type_name -> distrifs.Attr
+	14,  // 91: distrifs.CopyRangeReply.grants:type_name -> distrifs.Grants
+	5,   // 92: distrifs.Master.Session:input_type -> distrifs.SessionRequest
+	24,  // 93: distrifs.Master.Lookup:input_type -> distrifs.LookupRequest
+	25,  // 94: distrifs.Master.GetAttr:input_type -> distrifs.GetAttrRequest
+	27,  // 95: distrifs.Master.SetAttr:input_type -> distrifs.SetAttrRequest
+	29,  // 96: distrifs.Master.ReadDir:input_type -> distrifs.ReadDirRequest
+	33,  // 97: distrifs.Master.ReadLink:input_type -> distrifs.ReadLinkRequest
+	35,  // 98: distrifs.Master.Create:input_type -> distrifs.CreateRequest
+	36,  // 99: distrifs.Master.CreateUnnamed:input_type -> distrifs.CreateUnnamedRequest
+	38,  // 100: distrifs.Master.Mkdir:input_type -> distrifs.MkdirRequest
+	39,  // 101: distrifs.Master.Mknod:input_type -> distrifs.MknodRequest
+	40,  // 102: distrifs.Master.Symlink:input_type -> distrifs.SymlinkRequest
+	41,  // 103: distrifs.Master.Link:input_type -> distrifs.LinkRequest
+	42,  // 104: distrifs.Master.Unlink:input_type -> distrifs.UnlinkRequest
+	42,  // 105: distrifs.Master.Rmdir:input_type -> distrifs.UnlinkRequest
+	44,  // 106: distrifs.Master.Rename:input_type -> distrifs.RenameRequest
+	46,  // 107: distrifs.Master.GetXattr:input_type -> distrifs.GetXattrRequest
+	25,  // 108: distrifs.Master.ListXattr:input_type -> distrifs.GetAttrRequest
+	49,  // 109: distrifs.Master.SetXattr:input_type -> distrifs.SetXattrRequest
+	50,  // 110: distrifs.Master.RemoveXattr:input_type -> distrifs.RemoveXattrRequest
+	51,  // 111: distrifs.Master.StatFS:input_type -> distrifs.StatFSRequest
+	53,  // 112: distrifs.Master.Open:input_type -> distrifs.OpenRequest
+	55,  // 113: distrifs.Master.Release:input_type -> distrifs.ReleaseRequest
+	59,  // 114: distrifs.Master.SetLock:input_type -> distrifs.SetLockRequest
+	63,  // 115: distrifs.Master.TestLock:input_type -> distrifs.TestLockRequest
+	61,  // 116: distrifs.Master.HandLocks:input_type -> distrifs.HandLocksRequest
+	17,  // 117: distrifs.Master.Acquire:input_type -> distrifs.AcquireRequest
+	19,  // 118: distrifs.Master.Reserve:input_type -> distrifs.ReserveRequest
+	21,  // 119: distrifs.Master.ChangeBehind:input_type -> distrifs.ChangesBehind
+	65,  // 120: distrifs.Master.GetChunkLocation:input_type -> distrifs.GetChunkLocationRequest
+	67,  // 121: distrifs.Master.AssignChunk:input_type -> distrifs.AssignChunkRequest
+	68,  // 122: distrifs.Master.Commit:input_type -> distrifs.CommitRequest
+	69,  // 123: distrifs.Master.Fallocate:input_type -> distrifs.FallocateRequest
+	70,  // 124: distrifs.Master.ReportChainFailure:input_type -> distrifs.ReportChainFailureRequest
+	71,  // 125: distrifs.Master.ReportCorrupt:input_type -> distrifs.ReportCorruptRequest
+	73,  // 126: distrifs.Master.Status:input_type -> distrifs.StatusRequest
+	80,  // 127: distrifs.Master.Operate:input_type -> distrifs.OperateRequest
+	77,  // 128: distrifs.Master.Fsck:input_type -> distrifs.FsckRequest
+	85,  // 129: distrifs.Master.CopyRange:input_type -> distrifs.CopyRangeRequest
+	9,   // 130: distrifs.Master.Session:output_type -> distrifs.SessionEvent
+	26,  // 131: distrifs.Master.Lookup:output_type -> distrifs.AttrReply
+	26,  // 132: distrifs.Master.GetAttr:output_type -> distrifs.AttrReply
+	26,  // 133: distrifs.Master.SetAttr:output_type -> distrifs.AttrReply
+	30,  // 134: distrifs.Master.ReadDir:output_type -> distrifs.ReadDirReply
+	34,  // 135: distrifs.Master.ReadLink:output_type -> distrifs.ReadLinkReply
+	37,  // 136: distrifs.Master.Create:output_type -> distrifs.CreateReply
+	37,  // 137: distrifs.Master.CreateUnnamed:output_type -> distrifs.CreateReply
+	26,  // 138: distrifs.Master.Mkdir:output_type -> distrifs.AttrReply
+	26,  // 139: distrifs.Master.Mknod:output_type -> distrifs.AttrReply
+	26,  // 140: distrifs.Master.Symlink:output_type -> distrifs.AttrReply
+	26,  // 141: distrifs.Master.Link:output_type -> distrifs.AttrReply
+	43,  // 142: distrifs.Master.Unlink:output_type -> distrifs.UnlinkReply
+	43,  // 143: distrifs.Master.Rmdir:output_type -> distrifs.UnlinkReply
+	45,  // 144: distrifs.Master.Rename:output_type -> distrifs.RenameReply
+	47,  // 145: distrifs.Master.GetXattr:output_type -> distrifs.GetXattrReply
+	48,  // 146: distrifs.Master.ListXattr:output_type -> distrifs.ListXattrReply
+	26,  // 147: distrifs.Master.SetXattr:output_type -> distrifs.AttrReply
+	26,  // 148: distrifs.Master.RemoveXattr:output_type -> distrifs.AttrReply
+	52,  // 149: distrifs.Master.StatFS:output_type -> distrifs.StatFSReply
+	54,  // 150: distrifs.Master.Open:output_type -> distrifs.OpenReply
+	57,  // 151: distrifs.Master.Release:output_type -> distrifs.ReleaseReply
+	60,  // 152: distrifs.Master.SetLock:output_type -> distrifs.SetLockReply
+	64,  // 153: distrifs.Master.TestLock:output_type -> distrifs.TestLockReply
+	62,  // 154: distrifs.Master.HandLocks:output_type -> distrifs.HandLocksReply
+	18,  // 155: distrifs.Master.Acquire:output_type -> distrifs.AcquireReply
+	20,  // 156: distrifs.Master.Reserve:output_type -> distrifs.ReserveReply
+	23,  // 157: distrifs.Master.ChangeBehind:output_type -> distrifs.DurableBehind
+	66,  // 158: distrifs.Master.GetChunkLocation:output_type -> distrifs.ChunkLocations
+	66,  // 159: distrifs.Master.AssignChunk:output_type -> distrifs.ChunkLocations
+	26,  // 160: distrifs.Master.Commit:output_type -> distrifs.AttrReply
+	26,  // 161: distrifs.Master.Fallocate:output_type -> distrifs.AttrReply
+	89,  // 162: distrifs.Master.ReportChainFailure:output_type -> distrifs.ChunkLocation
+	72,  // 163: distrifs.Master.ReportCorrupt:output_type -> distrifs.ReportCorruptReply
+	74,  // 164: distrifs.Master.Status:output_type -> distrifs.StatusReply
+	81,  // 165: distrifs.Master.Operate:output_type -> distrifs.OperateReply
+	78,  // 166: distrifs.Master.Fsck:output_type -> distrifs.FsckFinding
+	86,  // 167: distrifs.Master.CopyRange:output_type -> distrifs.CopyRangeReply
+	130, // [130:168] is the sub-list for method output_type
+	92,  // [92:130] is the sub-list for method input_type
+	92,  // [92:92] is the sub-list for extension type_name
+	92,  // [92:92] is the sub-list for extension extendee
+	0,   // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_master_proto_init() }
@@ -7311,7 +7432,7 @@ func file_master_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_master_proto_rawDesc), len(file_master_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   80,
+			NumMessages:   82,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -45,6 +45,7 @@ const (
 	Master_Release_FullMethodName            = "/distrifs.Master/Release"
 	Master_SetLock_FullMethodName            = "/distrifs.Master/SetLock"
 	Master_TestLock_FullMethodName           = "/distrifs.Master/TestLock"
+	Master_HandLocks_FullMethodName          = "/distrifs.Master/HandLocks"
 	Master_Acquire_FullMethodName            = "/distrifs.Master/Acquire"
 	Master_Reserve_FullMethodName            = "/distrifs.Master/Reserve"
 	Master_ChangeBehind_FullMethodName       = "/distrifs.Master/ChangeBehind"
@@ -94,9 +95,12 @@ type MasterClient interface {
 	Open(ctx context.Context, in *OpenRequest, opts ...grpc.CallOption) (*OpenReply, error)
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseReply, error)
 	// Locks on files. They are the session's, are not logged, end with it, and are
-	// claimed again with Hello.locks after a restart of the master.
+	// claimed again with Hello.locks after a restart of the master. The locks on a file of
+	// which the master has none may be with the session that has it exclusive: it hands them
+	// over before it gives that lease back, or lowers it.
 	SetLock(ctx context.Context, in *SetLockRequest, opts ...grpc.CallOption) (*SetLockReply, error)
 	TestLock(ctx context.Context, in *TestLockRequest, opts ...grpc.CallOption) (*TestLockReply, error)
+	HandLocks(ctx context.Context, in *HandLocksRequest, opts ...grpc.CallOption) (*HandLocksReply, error)
 	// Leases on inodes: the right to cache. Most are granted with other answers.
 	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireReply, error)
 	// Names behind: what a session changes under exclusive leases it answers itself, with
@@ -369,6 +373,16 @@ func (c *masterClient) TestLock(ctx context.Context, in *TestLockRequest, opts .
 	return out, nil
 }
 
+func (c *masterClient) HandLocks(ctx context.Context, in *HandLocksRequest, opts ...grpc.CallOption) (*HandLocksReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HandLocksReply)
+	err := c.cc.Invoke(ctx, Master_HandLocks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *masterClient) Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AcquireReply)
@@ -545,9 +559,12 @@ type MasterServer interface {
 	Open(context.Context, *OpenRequest) (*OpenReply, error)
 	Release(context.Context, *ReleaseRequest) (*ReleaseReply, error)
 	// Locks on files. They are the session's, are not logged, end with it, and are
-	// claimed again with Hello.locks after a restart of the master.
+	// claimed again with Hello.locks after a restart of the master. The locks on a file of
+	// which the master has none may be with the session that has it exclusive: it hands them
+	// over before it gives that lease back, or lowers it.
 	SetLock(context.Context, *SetLockRequest) (*SetLockReply, error)
 	TestLock(context.Context, *TestLockRequest) (*TestLockReply, error)
+	HandLocks(context.Context, *HandLocksRequest) (*HandLocksReply, error)
 	// Leases on inodes: the right to cache. Most are granted with other answers.
 	Acquire(context.Context, *AcquireRequest) (*AcquireReply, error)
 	// Names behind: what a session changes under exclusive leases it answers itself, with
@@ -648,6 +665,9 @@ func (UnimplementedMasterServer) SetLock(context.Context, *SetLockRequest) (*Set
 }
 func (UnimplementedMasterServer) TestLock(context.Context, *TestLockRequest) (*TestLockReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method TestLock not implemented")
+}
+func (UnimplementedMasterServer) HandLocks(context.Context, *HandLocksRequest) (*HandLocksReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method HandLocks not implemented")
 }
 func (UnimplementedMasterServer) Acquire(context.Context, *AcquireRequest) (*AcquireReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Acquire not implemented")
@@ -1130,6 +1150,24 @@ func _Master_TestLock_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Master_HandLocks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HandLocksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MasterServer).HandLocks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Master_HandLocks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MasterServer).HandLocks(ctx, req.(*HandLocksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Master_Acquire_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AcquireRequest)
 	if err := dec(in); err != nil {
@@ -1444,6 +1482,10 @@ var Master_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TestLock",
 			Handler:    _Master_TestLock_Handler,
+		},
+		{
+			MethodName: "HandLocks",
+			Handler:    _Master_HandLocks_Handler,
 		},
 		{
 			MethodName: "Acquire",
