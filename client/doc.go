@@ -16,7 +16,8 @@
 //   - lease: what makes right what is cached of an inode; see leases.go.
 //   - recall: the master wants a lease back; see recall.go.
 //   - behind: changes of names that were answered here and are not durable; see behind.go.
-//   - here: what is answered here, without the master; see localnames.go and openhere.go.
+//   - here: what is answered here, without the master; see localnames.go, openhere.go and
+//     lockshere.go.
 //   - pool: inodes reserved at the master, which new names get; see pool.go.
 //   - pin: a writer's use of a lease, which a recall waits for.
 //   - shortcut: a chunk of which a replica on this host is read without its chunkserver;
@@ -40,9 +41,12 @@
 //     where unwritten or uncommitted bytes end. Nothing is read beyond it.
 //   - A change at the master keeps its slot and sequence through all retries.
 //     Whatever its outcome, it is carried out at most once.
-//   - An exclusive lock is given up after what was written under it is committed;
-//     after a lock is given nothing is answered from what was known before, if
-//     the file has changed.
+//   - An exclusive lock is given up at the master after what was written under it is
+//     committed; after a lock is given there nothing is answered from what was known before,
+//     if the file has changed.
+//   - A file's locks are here only under an exclusive lease, and while the master has none of
+//     anybody. They are handed over before that lease is lowered, and before the master is
+//     asked about them; while they are, and between a Hello and its Welcome, none changes.
 //   - Under leases, nothing is unwritten but under an exclusive lease, nothing is
 //     answered without asking but under a valid one, and a recall is answered when
 //     everything above has been told to forget and nothing is unwritten any more.
@@ -69,7 +73,7 @@
 //	inode.mu          all state of one inode; never held while waiting for a
 //	                  server (inode.wait lets it go)
 //	sessions.mu before leases.mu, heldLocks.mu, locations.mu, health.mu, hedges.mu, race.mu, readAhead.mu,
-//	accesses.mu, shortcuts.mu: leaves, but for behind.mu, which is below leases.mu
+//	accesses.mu, shortcuts.mu: leaves, but for behind.mu and heldLocks.mu, which are below leases.mu
 //
 // # What may block
 //

@@ -10,6 +10,8 @@
 //   - process: who asked, as session and pid.
 //   - waiter: a request that was not met yet; its ticket is the session's name for it.
 //   - turn: the news for a session that a waiter has become a holder.
+//   - known: there is something held or wanted of a file. Where there is not, a session may
+//     keep the file's locks itself, and claims them here before others may have any.
 //   - frozen: nothing is given, since not all that is held is known yet.
 //
 // # Invariants
