@@ -180,3 +180,22 @@ func TestLocalLocks(t *testing.T) {
 		holder.Kill()
 	}
 }
+
+// Nor does it lose the locks of a mount that has had the file to itself, and kept them.
+func TestMasterRestartKeepsLocksOfAMountAlone(t *testing.T) {
+	c, files := two(t)
+	kinds := []string{"flock", "fcntl"}
+	var holders []*cluster.Job
+	for _, kind := range kinds {
+		holders = append(holders, hold(t, c, kind, files[0]))
+	}
+	c.Master.Kill()
+	c.Master.Launch()
+	for i, kind := range kinds {
+		refused(t, c, kind, files[1])
+		waiter := c.Job("hold", kind, files[1])
+		holders[i].Kill()
+		printed(t, waiter, "held\n")
+		waiter.Kill()
+	}
+}
