@@ -24,7 +24,11 @@ func damageFiles(verb string, do damage) func(*stage, fault) {
 	return func(s *stage, f fault) {
 		random := rand.New(rand.NewPCG(f.seed, 2))
 		victims := s.victims(random, f)
-		s.say("%s %d chunk files of %s", verb, len(victims), s.c.Chunkservers[f.server].Name)
+		files := "files"
+		if len(victims) == 1 {
+			files = "file"
+		}
+		s.say("%s %d chunk %s of %s", verb, len(victims), files, s.c.Chunkservers[f.server].Name)
 		present := map[string]func() bool{}
 		for _, v := range victims {
 			look, err := do(random, v.Path)
@@ -39,7 +43,7 @@ func damageFiles(verb string, do damage) func(*stage, fault) {
 		s.until("no damage is left", func() error {
 			for path, look := range present {
 				if look() {
-					return fmt.Errorf("%s is as it was damaged", path)
+					return fmt.Errorf("%s is still damaged", path)
 				}
 			}
 			return s.complete(victims)
