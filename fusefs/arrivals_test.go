@@ -62,31 +62,6 @@ func TestManyArrivals(t *testing.T) {
 	}
 }
 
-// G3: a WRITE that was sent before a READ may get here behind it.
-func TestAReadBehindDroppedPagesWaitsForWhatWasSentBefore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
-		node, fh := f.create("a", unix.O_RDWR)
-		f.write(fh, 0, "old", 0, 0)
-		caches{f.fileSystem}.DropPages(f.inode(node))
-		read := make(chan string)
-		go func() {
-			buf := make([]byte, 3)
-			result, status := f.Read(nil, &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: node, Unique: 4}, Fh: fh, Size: 3}, buf)
-			f.want("read", status, 0)
-			got, _ := result.Bytes(buf)
-			read <- string(got)
-		}()
-		time.Sleep(time.Millisecond)
-		in := &fuse.WriteIn{InHeader: fuse.InHeader{NodeId: node, Unique: 2}, Fh: fh, Size: 3}
-		_, status := f.Write(nil, in, []byte("new"))
-		f.want("write", status, 0)
-		if got := <-read; got != "new" {
-			t.Errorf("read %q from before the WRITE", got)
-		}
-	})
-}
-
 // A lock is not refused for one whose file's RELEASE was sent before, and gets here behind it.
 func TestALockWaitsForWhatWasReleasedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

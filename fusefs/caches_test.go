@@ -18,7 +18,7 @@ func TestNamesAreExpired(t *testing.T) {
 	noError(t, err)
 	defer r.Close()
 	f := newFixture(t)
-	f.fileSystem.kernel.kernel = link{device: w}
+	f.fileSystem.kernel = link{device: w}
 	caches{f.fileSystem}.DropNames(7, []string{"name"})
 	noError(t, w.Close())
 	caches{f.fileSystem}.DropNames(7, []string{"name"}) // the mount is gone

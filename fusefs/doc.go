@@ -27,10 +27,10 @@
 //   - Under leases the kernel keeps attributes, pages and names while the client says so.
 //     When the client has it forget them (caches.go), a READ under way may leave
 //     old pages behind: those are dropped after its answer.
-//   - A READ waits for the WRITEs in its range that were sent before it (writing.go, arrivals.go).
+//   - A READ gives what the WRITEs sent before it brought, or leaves no page behind (writing.go).
 //   - Notifications to the kernel that may wait, for a page or a directory's lock, are sent
 //     by the notifier's goroutine and the client's, which hold no lock; and before the answer to a request for a
-//     lock (locks.go), when nothing is held either.
+//     lock (locks.go), or to a WRITE that a READ has overtaken (writing.go), when nothing is held either.
 //   - Locks are the master's, unless the mount was told to leave them to the kernel;
 //     flock on a directory always is the kernel's, which passes it to no filesystem.
 //   - Which reads update access times, the kernel's flags of the mount say (flags.go),
@@ -40,7 +40,7 @@
 //
 // # Locks
 //
-// handleTable.mu, dirHandle.mu, lockOwners.mu, call.mu, notifier.mu, releasing.mu, dropped.mu and groupCache.mu are leaves:
+// handleTable.mu, dirHandle.mu, lockOwners.mu, call.mu, notifier.mu, releasing.mu and groupCache.mu are leaves:
 // none is held while another is taken. Only dirHandle.mu is held during a call to
 // the client, so that a directory handle is read by one request at a time.
 //

@@ -114,12 +114,9 @@ func (s *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (
 	}
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
-	if s.kernel.pagesOf(in.NodeId) {
-		s.arrivals.before(ctx, in.Unique)
-	}
 	var n int
 	var err error
-	s.writing.read(ctx, in.NodeId, in.Offset, in.Size, func() {
+	s.writing.read(ctx, in, (in.Flags|h.flags)&(unix.O_APPEND|unix.O_DIRECT) == 0, func() {
 		n, err = h.file.ReadAtContext(ctx, buf[:in.Size], int64(in.Offset))
 	})
 	s.keepPages(in.NodeId, h)
@@ -135,7 +132,12 @@ func (s *fileSystem) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte
 	if !ok {
 		return 0, fuse.EBADF
 	}
-	defer s.writing.begin(in.NodeId, in.Offset, len(data))()
+	end := s.writing.begin(in, len(data))
+	defer func() {
+		if stale := end(); stale != (span{}) && in.WriteFlags&fuse.WRITE_CACHE == 0 { // a page that is written back was not dropped
+			s.kernel.InodeNotify(in.NodeId, int64(stale.start), int64(stale.end-stale.start))
+		}
+	}()
 	ctx := s.begin(cancel, &in.InHeader)
 	defer ctx.end()
 	if err := s.killPrivileges(ctx, h, &in.Caller, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0); err != nil {

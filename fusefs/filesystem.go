@@ -49,7 +49,7 @@ type fileSystem struct {
 
 	device   *os.File  // that the kernel is spoken with
 	expires  bool      // the kernel knows how to have a name looked up again
-	kernel   *dropped  // set by Init, before the first other request
+	kernel   kernel    // set by Init, before the first other request
 	notifier *notifier // likewise
 }
 
@@ -77,8 +77,8 @@ func (s *fileSystem) Init(server *fuse.Server) {
 }
 
 func (s *fileSystem) attach(k kernel) {
-	s.kernel = &dropped{kernel: k, now: s.now}
-	s.notifier = newNotifier(s.kernel)
+	s.kernel = k
+	s.notifier = newNotifier(k)
 	s.backend.SetCaches(caches{s})
 }
 
