@@ -31,10 +31,10 @@ func TestSetBackChunkserverIsMadeEqual(t *testing.T) {
 			}
 			n.incarnation = earlier // its next start is one that the log has seen another of
 			newest := c.master.newest(uuid.MustParse(n.instance))
-			n.start()
-			if next := proto.Incarnation(n.incarnation); next.Continues(newest) {
+			if next := proto.Incarnation(earlier).Next(n.starts + 1); next.Continues(newest) {
 				t.Fatalf("%d goes on from %d: this shows nothing", next, newest)
 			}
+			n.start()
 			c.take()
 			time.Sleep(time.Minute)
 			if last := c.master.newest(uuid.MustParse(n.instance)); last.Start() <= newest.Start() {
