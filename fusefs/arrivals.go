@@ -20,7 +20,7 @@ type arrivals struct {
 const (
 	step       = 2    // between the numbers of two requests
 	remembered = 1024 // requests; what is older has come
-	patience   = 10 * time.Millisecond
+	patience   = 50 * time.Millisecond
 	look       = 50 * time.Microsecond // how often it is looked whether a request has come
 )
 
