@@ -103,14 +103,7 @@ func (r *replica) describe() *pb.ReplicaState {
 
 // replicaStates describes every replica for which want is true, in order of ids.
 func (s *Store) replicaStates(want func(proto.ChunkID) bool) []*pb.ReplicaState {
-	var chosen []*replica
-	s.mu.RLock()
-	for id, r := range s.index {
-		if want(id) {
-			chosen = append(chosen, r)
-		}
-	}
-	s.mu.RUnlock()
+	chosen := s.replicas(want)
 	slices.SortFunc(chosen, func(a, b *replica) int {
 		if a.id < b.id {
 			return -1
@@ -124,6 +117,18 @@ func (s *Store) replicaStates(want func(proto.ChunkID) bool) []*pb.ReplicaState 
 		}
 	}
 	return states
+}
+
+// replicas lists those for whose ids want is true, in no order.
+func (s *Store) replicas(want func(proto.ChunkID) bool) (list []*replica) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for id, r := range s.index {
+		if want(id) {
+			list = append(list, r)
+		}
+	}
+	return list
 }
 
 // count is the number of replicas.

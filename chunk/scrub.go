@@ -172,15 +172,7 @@ type scrubItem struct {
 
 // scrubList lists the replicas of a folder behind an id, in order of ids.
 func (s *Store) scrubList(f *folder, after proto.ChunkID) (list []scrubItem) {
-	s.mu.RLock()
-	replicas := make([]*replica, 0, len(s.index))
-	for id, r := range s.index {
-		if id > after {
-			replicas = append(replicas, r)
-		}
-	}
-	s.mu.RUnlock()
-	for _, r := range replicas {
+	for _, r := range s.replicas(func(id proto.ChunkID) bool { return id > after }) {
 		r.mu.RLock()
 		if r.folder == f && r.state == whole {
 			list = append(list, scrubItem{r.id, footerPageSize + r.length + blocksOf(r.length)*entrySize})

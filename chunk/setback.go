@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/distrifs/distrifs/proto"
 )
 
 // A data folder can be set back to what it was earlier: from a backup, or with the snapshot
@@ -18,12 +20,7 @@ const doubters = 16 // replicas at once
 // setBack doubts every replica, and begins an incarnation behind the newest that the
 // master knows. An error: it has to be done again.
 func (s *Store) setBack(newest uint64) error {
-	s.mu.RLock()
-	replicas := make([]*replica, 0, len(s.index))
-	for _, r := range s.index {
-		replicas = append(replicas, r)
-	}
-	s.mu.RUnlock()
+	replicas := s.replicas(func(proto.ChunkID) bool { return true })
 	s.log.Error("the data folders are an older copy of themselves: what they hold is compared with other replicas",
 		"incarnation", s.incarnation, "newest", newest, "replicas", len(replicas))
 	var group errgroup.Group
