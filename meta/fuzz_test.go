@@ -36,6 +36,12 @@ func FuzzRequests(f *testing.F) {
 		&pb.SetLockRequest{Caller: caller, Lock: &pb.Lock{Inode: 1, End: 1 << 62, Mode: 2}, Wait: true, Ticket: 1},
 		&pb.FallocateRequest{Caller: caller, Inode: 2, Offset: 1 << 63, Length: 1 << 63}))
 	f.Add(target.encode(f,
+		&pb.ReadDirRequest{Caller: caller, Inode: 1, Also: []uint64{2, 1}, Attrs: true, First: true, Alone: true, Recall: true},
+		&pb.LookupRequest{Caller: caller, Parent: 1, Name: []byte("d"), Absent: true, First: true},
+		&pb.SetLockRequest{Caller: caller, Lock: &pb.Lock{Inode: 2, End: 1 << 62, Mode: 2}, Keep: true},
+		&pb.HandLocksRequest{Caller: caller, Locks: []*pb.Lock{{Inode: 2, Start: 1, End: 1 << 62, Mode: 2}}},
+		&pb.ReadDirRequest{Inode: 1, Alone: true}))
+	f.Add(target.encode(f,
 		&pb.RegisterDataNodeRequest{Instance: "00000000-0000-4000-8000-000000000009", Incarnation: 1 << 20, Address: "b:1"},
 		&pb.BlockReportRequest{Node: 1, Incarnation: 1 << 20, Sequence: 9, Digests: []uint64{1}, Buckets: []*pb.Bucket{{Bucket: 1 << 31, Replicas: []*pb.ReplicaState{{Chunk: 1 << 60}}}}},
 		&pb.HeartbeatRequest{Node: 1, Incarnation: 1 << 20, Sequence: 10, Changed: []*pb.ReplicaState{{Chunk: 1, Version: 9}}, Disks: []*pb.DiskStatus{{FreeBytes: 1 << 63}}},

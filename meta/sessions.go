@@ -384,9 +384,10 @@ func (s *sessions) isOpen(ino proto.InodeID) bool {
 	return s.opens[ino] > 0
 }
 
-// isOpenOnlyBy tells whether nobody but this session has the inode open.
+// isOpenOnlyBy tells whether nobody but this session has the inode open. A call without a session
+// has nothing.
 func (s *sessions) isOpenOnlyBy(one *session, ino proto.InodeID) bool {
-	if !s.complete() {
+	if one == nil || !s.complete() {
 		return false
 	}
 	s.mu.RLock()
