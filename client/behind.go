@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/distrifs/distrifs/internal/again"
+	"github.com/distrifs/distrifs/internal/late"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -44,6 +46,7 @@ type behind struct {
 	asked    [2]uint64          // on it: up to these sequences the master will say at once that a stage is reached
 	asks     [2]bool            // with the next message
 	pushing  bool               // a timer runs that will send
+	waiters  []*behindWaiter
 
 	lost map[proto.InodeID]error // directories, whose next sync reports it
 }
@@ -65,6 +68,13 @@ const (
 	arrived stage = iota // the master has it: it survives this client
 	settled              // it is in the synced log, and carried out
 )
+
+// behindWaiter waits until changes have come to a stage, or are lost.
+type behindWaiter struct {
+	stage    stage
+	sequence uint64
+	over     chan struct{}
+}
 
 // reached is the sequence up to which changes have come to a stage; mu is held.
 func (b *behind) reached(s stage) uint64 {
@@ -182,18 +192,27 @@ func (b *behind) await(ctx context.Context, m mark, to stage) error {
 		b.asks[to] = true
 		b.push()
 	}
-	defer context.AfterFunc(ctx, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.changed.Broadcast()
-	})()
-	for b.round == m.round && b.reached(to) < m.sequence {
-		if ctx.Err() != nil {
-			return interrupted(ctx, "wait for changes of names")
-		}
-		b.changed.Wait()
+	w := &behindWaiter{to, m.sequence, make(chan struct{})}
+	b.waiters = append(b.waiters, w)
+	b.mu.Unlock()
+	err := late.Wait(ctx, w.over)
+	b.mu.Lock()
+	if err != nil {
+		b.waiters = slices.DeleteFunc(b.waiters, func(other *behindWaiter) bool { return other == w })
+		return interrupted(ctx, "wait for changes of names")
 	}
 	return nil
+}
+
+// wake lets those go on whose changes have come far enough, or are lost: all of them. mu is held.
+func (b *behind) wake(lost bool) {
+	b.waiters = slices.DeleteFunc(b.waiters, func(w *behindWaiter) bool {
+		over := lost || b.reached(w.stage) >= w.sequence
+		if over {
+			close(w.over)
+		}
+		return over
+	})
 }
 
 // run sends what is pending as long as the client lives.
@@ -331,7 +350,7 @@ func (b *behind) advance(reply *pb.DurableBehind) {
 	}
 	b.received = max(b.received, b.durable, reply.Received)
 	b.sent = max(b.sent, b.durable)
-	b.changed.Broadcast()
+	b.wake(false)
 }
 
 // lose gives up what is pending. With a new session the sequence begins anew.
@@ -345,6 +364,6 @@ func (b *behind) lose(anew bool) (lost []*pb.ChangeBehind) {
 	b.received, b.sent = b.durable, b.durable
 	b.stream = nil // what comes now begins another one
 	b.round++
-	b.changed.Broadcast()
+	b.wake(true)
 	return lost
 }

@@ -58,7 +58,7 @@ type inode struct {
 	holes atomic.Uint64 // places without bytes that reads met
 
 	mu      sync.Mutex
-	changed *sync.Cond // of streams and failures
+	changed signal // of streams and failures
 
 	files  map[*File]struct{}
 	attr   Attr      // as the master answered last
@@ -101,7 +101,7 @@ func (c *Client) acquire(id proto.InodeID) *inode {
 			files:   map[*File]struct{}{},
 			streams: map[uint64]*stream{},
 		}
-		i.changed = sync.NewCond(&i.mu)
+		i.changed.mu = &i.mu
 		c.inodes[id] = i
 	}
 	i.refs++
@@ -247,20 +247,10 @@ func (i *inode) refresh(ctx context.Context) error {
 // wait blocks until ready, which is called under i.mu. Whoever makes it true
 // broadcasts i.changed. i.mu is held, and let go while waiting.
 func (i *inode) wait(ctx context.Context, op string, ready func() bool) error {
-	if ready() {
-		return nil
-	}
-	stop := context.AfterFunc(ctx, func() {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		i.changed.Broadcast()
-	})
-	defer stop()
 	for !ready() {
-		if ctx.Err() != nil {
+		if i.changed.wait(ctx) != nil {
 			return interrupted(ctx, op)
 		}
-		i.changed.Wait()
 	}
 	return nil
 }
@@ -270,5 +260,5 @@ func (i *inode) fail(err error) {
 	i.failure = err
 	i.failures++
 	i.c.opts.Logger.Error("write failed", "inode", uint64(i.id), "error", err)
-	i.changed.Broadcast()
+	i.changed.broadcast()
 }

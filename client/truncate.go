@@ -75,7 +75,7 @@ func (st *stream) cut(end int64) {
 	}
 	st.kept = kept
 	st.attend()
-	st.ino.changed.Broadcast()
+	st.ino.changed.broadcast()
 }
 
 // extendFrom zeroes the old tail if size is beyond the end, and waits until that is on

@@ -85,7 +85,7 @@ func (st *stream) keepRun(r *run) {
 	st.ino.sealed++
 	r.seq = st.ino.sealed
 	st.kept = append(st.kept, r)
-	st.ino.changed.Broadcast()
+	st.ino.changed.broadcast()
 }
 
 // attend sees to it that somebody does what is to be done now, if anything is; i.mu is held.
@@ -139,13 +139,13 @@ func (st *stream) work() {
 	for len(st.kept) > 0 {
 		switch {
 		case (st.failure != nil || st.uprooted) && st.inflight > 0:
-			i.changed.Wait() // for the answers that are still to come
+			_ = i.changed.wait(context.Background()) // for the answers that are still to come, as they always do
 		case st.uprooted:
 			st.replant()
 		case st.failure != nil:
 			st.recover()
 		case st.next == len(st.kept) || st.inWindow >= chunkWindow:
-			i.changed.Wait()
+			_ = i.changed.wait(context.Background())
 		case st.loc.chunk == 0 || st.loc.shared:
 			st.findChunk()
 		default:
@@ -154,7 +154,7 @@ func (st *stream) work() {
 	}
 	st.working = false
 	st.attend()
-	i.changed.Broadcast()
+	i.changed.broadcast()
 }
 
 // replant forgets the chunk, so that all that is kept goes to the one that the
@@ -231,7 +231,7 @@ func (st *stream) answered(r *run, sent location, err error) {
 		st.failure, st.failed = err, sent
 	}
 	st.attend()
-	i.changed.Broadcast()
+	i.changed.broadcast()
 }
 
 // retire lets go of what the whole chain has, in order.

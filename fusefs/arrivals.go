@@ -8,11 +8,9 @@ import (
 
 // arrivals knows which of the kernel's requests have got to their handlers. The kernel numbers
 // requests in the order in which it sends them, two apart (include/uapi/linux/fuse.h: the odd
-// numbers are their interrupts); go-fuse reads them with several threads, so that a
-// handler may begin before that of an earlier request. Where it matters, it waits here.
-//
-// A FORGET has a number, too, which go-fuse does not show. One that does not come in time
-// is taken for such.
+// numbers are their interrupts); several readers may take them, so that a
+// handler may begin before that of an earlier request. Where it matters, it waits here: not for
+// long, should a number never come.
 type arrivals struct {
 	newest [remembered]atomic.Uint64 // of those numbers that share a place, the highest that has come
 }

@@ -18,7 +18,9 @@ func TestNamesAreExpired(t *testing.T) {
 	noError(t, err)
 	defer r.Close()
 	f := newFixture(t)
-	f.fileSystem.kernel = link{device: w}
+	conn, err := w.SyscallConn()
+	noError(t, err)
+	f.fileSystem.kernel = &device{conn: conn}
 	caches{f.fileSystem}.DropNames(7, []string{"name"})
 	noError(t, w.Close())
 	caches{f.fileSystem}.DropNames(7, []string{"name"}) // the mount is gone

@@ -28,6 +28,8 @@ type call struct {
 	thread    uint32 // that waits for the answer; 0: none that is visible here, or no matter
 	dying     func(thread uint32) bool
 	sets      uint64 // plainTable.sets when it began
+	number    uint64
+	waiting   func(number uint64) // device.waits
 
 	mu     sync.Mutex
 	ctx    context.Context // nil until Done or Value
@@ -37,13 +39,13 @@ type call struct {
 // begin makes the context of a request; the handler defers its end.
 func (s *fileSystem) begin(interrupt <-chan struct{}, header *fuse.InHeader) *call {
 	s.arrivals.come(header.Unique)
-	return &call{interrupt: interrupt, thread: header.Pid, dying: s.dying, sets: s.plain.sets.Load()}
+	return &call{interrupt: interrupt, thread: header.Pid, dying: s.dying, sets: s.plain.sets.Load(), number: header.Unique, waiting: s.waits}
 }
 
 // beginInterruptible makes the context of a request that ends at any signal.
 func (s *fileSystem) beginInterruptible(interrupt <-chan struct{}, header *fuse.InHeader) *call {
 	s.arrivals.come(header.Unique)
-	return &call{interrupt: interrupt}
+	return &call{interrupt: interrupt, number: header.Unique, waiting: s.waits}
 }
 
 // end releases what the call holds. The context has ended then.
@@ -87,11 +89,24 @@ func (c *call) watch(ctx context.Context, cancel context.CancelFunc) {
 // Deadline implements context.Context.
 func (c *call) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-// Done implements context.Context.
-func (c *call) Done() <-chan struct{} { return c.context().Done() }
+// waits notes that the handler may not go on for a while: somebody else is to look for requests.
+func (c *call) waits() {
+	if c.waiting != nil {
+		c.waiting(c.number)
+	}
+}
+
+// Done implements context.Context. Who asks is about to wait.
+func (c *call) Done() <-chan struct{} {
+	c.waits()
+	return c.context().Done()
+}
 
 // Hint implements late.Hinter: nothing ends a call that was not interrupted.
-func (c *call) Hint() <-chan struct{} { return c.interrupt }
+func (c *call) Hint() <-chan struct{} {
+	c.waits()
+	return c.interrupt
+}
 
 // Err implements context.Context.
 func (c *call) Err() error {

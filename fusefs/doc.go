@@ -15,8 +15,10 @@
 // # Invariants
 //
 //   - An answer is never made up: what the client cannot tell is an error (L11).
-//   - The bytes of a WRITE belong to go-fuse and are not touched after the handler
-//     has returned; those of a READ are written straight into go-fuse's buffer.
+//   - The bytes of a WRITE belong to the reader (reader.go) and are not touched after the handler
+//     has returned; those of a READ are written straight into its answer.
+//   - A handler runs in the goroutine that has read the request, and who is about to wait for
+//     somebody says so, by asking the call for Done or Hint: somebody else looks for requests then (device.go).
 //   - A request is broken off only when its process is being killed (call.go), so
 //     no program sees EINTR from a call that may have been carried out. The wait for
 //     a lock alone ends at any signal.
@@ -40,7 +42,8 @@
 //
 // # Locks
 //
-// handleTable.mu, dirHandle.mu, lockOwners.mu, call.mu, notifier.mu, releasing.mu and groupCache.mu are leaves:
+// handleTable.mu, dirHandle.mu, lockOwners.mu, call.mu, notifier.mu, releasing.mu,
+// device.mu and groupCache.mu are leaves:
 // none is held while another is taken. Only dirHandle.mu is held during a call to
 // the client, so that a directory handle is read by one request at a time.
 //

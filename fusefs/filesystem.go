@@ -3,7 +3,6 @@ package fusefs
 import (
 	"context"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -47,10 +46,10 @@ type fileSystem struct {
 	// before its answer: what was read earlier may be outdated then (directories.go).
 	changes atomic.Uint64
 
-	device   *os.File  // that the kernel is spoken with
-	expires  bool      // the kernel knows how to have a name looked up again
-	kernel   kernel    // set by Init, before the first other request
-	notifier *notifier // likewise
+	waits    func(number uint64) // the handler of a request is about to wait for somebody
+	expires  bool                // the kernel knows how to have a name looked up again
+	kernel   kernel              // set by attach, before the first request but INIT
+	notifier *notifier           // likewise
 }
 
 func newFileSystem(b backend, log *slog.Logger) *fileSystem {
@@ -60,6 +59,7 @@ func newFileSystem(b backend, log *slog.Logger) *fileSystem {
 		log:           log,
 		root:          b.Root(),
 		remounted:     func() {},
+		waits:         func(uint64) {},
 		now:           time.Now,
 		dying:         threadDying,
 		groups:        groupCache{now: time.Now, read: readThreadStatus},
@@ -69,13 +69,7 @@ func newFileSystem(b backend, log *slog.Logger) *fileSystem {
 // String implements fuse.RawFileSystem.
 func (s *fileSystem) String() string { return "distrifs" }
 
-// Init implements fuse.RawFileSystem.
-func (s *fileSystem) Init(server *fuse.Server) {
-	s.arrivals.come(step) // this request
-	s.expires = server.KernelSettings().SupportsVersion(7, 38)
-	s.attach(link{server, s.device})
-}
-
+// attach begins to speak with a kernel.
 func (s *fileSystem) attach(k kernel) {
 	s.kernel = k
 	s.notifier = newNotifier(k)

@@ -128,6 +128,7 @@ func (s *fileSystem) setLock(ctx *call, in *fuse.LkIn, wait bool) fuse.Status {
 	// What was done under the lock before has to be seen under it now. This waits for
 	// pages that are being read or written, in other handlers, which do not wait for us.
 	if attr := h.file.Attr(); seen == client.SeenChanged || !s.told.is(&attr) {
+		s.waits(in.Unique)
 		s.kernel.InodeNotify(in.NodeId, 0, 0)
 	}
 	return fuse.OK

@@ -13,7 +13,6 @@ import (
 	"github.com/distrifs/distrifs/client"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -36,7 +35,6 @@ const capabilities = fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ATOMIC_O_TRUNC | fuse.
 type Server struct {
 	mountpoint string
 	device     string // as in the kernel's table: "0:57"
-	fuse       *fuse.Server
 	ended      chan struct{}
 }
 
@@ -66,38 +64,39 @@ func mount(b backend, mountpoint string, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := connect(fs, fd, &opts)
+	kernel, err := connect(fs, fd, &opts)
 	if err != nil {
 		if err := detach(path); err != nil {
 			opts.Logger.Error("unmount after a failed start", "mountpoint", path, "error", err)
 		}
 		return nil, fmt.Errorf("mount %s: speak with the kernel: %w", path, err)
 	}
-	s := &Server{mountpoint: path, fuse: server, ended: make(chan struct{})}
+	s := &Server{mountpoint: path, ended: make(chan struct{})}
 	stopWatching := s.adjust(fs, &opts)
 	go func() {
 		defer close(s.ended)
-		server.Serve()
+		kernel.serve()
+		fs.OnUnmount()
 		stopWatching()
-		_ = fs.device.Close() // nothing was written to it
 	}()
 	return s, nil
 }
 
-// connect begins to speak with the kernel over the descriptor of a mount, and keeps a copy of that
-// for what go-fuse does not send.
-func connect(fs *fileSystem, fd int, opts *Options) (*fuse.Server, error) {
-	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+// connect begins to speak with the kernel over the descriptor of a mount.
+func connect(fs *fileSystem, fd int, opts *Options) (*device, error) {
+	d, err := newDevice(fd, fs, fuseOptions(opts), fs.arrivals.come, opts.Logger)
 	if err != nil {
-		unix.Close(fd)
 		return nil, err
 	}
-	fs.device = os.NewFile(uintptr(own), fuseDevice)
-	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", fd), fuseOptions(opts))
+	major, minor, err := d.init()
 	if err != nil {
-		_ = fs.device.Close() // nothing was written to it
+		return nil, errors.Join(err, d.file.Close())
 	}
-	return server, err
+	fs.arrivals.come(step) // that request
+	fs.expires = major > 7 || major == 7 && minor >= 38
+	fs.waits = d.waits
+	fs.attach(d)
+	return d, nil
 }
 
 // adjust sets what goes by the kernel's entry of the mount: how far it reads ahead, and

@@ -84,3 +84,22 @@ func (c *Context) Err() error {
 
 // Value implements context.Context; contexts made from this one find their parent by it.
 func (c *Context) Value(key any) any { return c.made().Value(key) }
+
+// Wait returns when done is closed, or with the reason when the context has ended before.
+func Wait(ctx context.Context, done <-chan struct{}) error {
+	if calm, ok := ctx.(Hinter); ok {
+		if _, limited := ctx.Deadline(); !limited {
+			select {
+			case <-done:
+				return nil
+			case <-calm.Hint():
+			}
+		}
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -22,7 +22,8 @@ func StayAwake() {
 	if settings != "" {
 		settings += ","
 	}
-	if os.Setenv("GODEBUG", settings+keepAwake) == nil {
-		_ = syscall.Exec("/proc/self/exe", os.Args, os.Environ()) // it goes on as it is when this fails
+	program, err := os.Executable() // not /proc/self/exe: top and ps would call the process that
+	if err == nil && os.Setenv("GODEBUG", settings+keepAwake) == nil {
+		_ = syscall.Exec(program, os.Args, os.Environ()) // it goes on as it is when this fails
 	}
 }
