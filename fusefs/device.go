@@ -88,7 +88,6 @@ func (d *device) init() (major, minor uint32, err error) {
 	order := binary.NativeEndian
 	major, minor = order.Uint32(m[initMajor:]), order.Uint32(m[initMinor:])
 	r.answer()
-	d.spare = append(d.spare, r)
 	return major, minor, nil
 }
 
@@ -113,14 +112,15 @@ func (d *device) callIn() {
 	var r *reader
 	if last := len(d.spare) - 1; last >= 0 {
 		r, d.spare = d.spare[last], d.spare[:last]
+		r.called <- struct{}{}
 	} else {
 		r = newReader(d)
+		d.readers.Go(r.run)
 	}
 	if last := len(d.inputs) - 1; r.in == nil && last >= 0 {
 		r.in, d.inputs = d.inputs[last], d.inputs[:last]
 	}
 	d.duty = append(d.duty, r)
-	d.readers.Go(r.run)
 }
 
 // lookOut decides whether a reader may begin with the request it has read while nobody else
@@ -166,39 +166,48 @@ func (d *device) leave(r *reader) {
 	}
 }
 
-// dismiss tells whether a reader that has found nothing to read may go: somebody else looks out.
-func (d *device) dismiss(r *reader) bool {
+// What a reader does next.
+type next int
+
+const (
+	goOn    next = iota // it is on duty
+	standBy             // it waits until it is called in
+	goHome              // it ends
+)
+
+// idle decides what a reader does that has found nothing to read.
+func (d *device) idle(r *reader) next {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.duty) == 1 && !d.over {
-		return false
+		return goOn // nobody else looks out
 	}
 	d.duty = slices.DeleteFunc(d.duty, func(other *reader) bool { return other == r })
-	d.keep(r)
-	return true
+	return d.dismiss(r)
 }
 
-// answered tells whether a reader is still on duty when it has answered a request.
-func (d *device) answered(r *reader) bool {
+// answered decides what a reader does that has answered a request.
+func (d *device) answered(r *reader) next {
 	d.came(r.number)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r.number = 0
 	if !r.isAway {
-		return true
+		return goOn
 	}
 	d.away = slices.DeleteFunc(d.away, func(other *reader) bool { return other == r })
 	r.isAway = false
-	d.keep(r)
-	return false
+	return d.dismiss(r)
 }
 
-// keep needs mu.
-func (d *device) keep(r *reader) {
-	if len(d.spare) < maxSpare {
-		d.spare = append(d.spare, r)
-	}
+// dismiss needs mu.
+func (d *device) dismiss(r *reader) next {
 	d.inputs = d.inputs[:min(len(d.inputs), maxSpare)]
+	if d.over || len(d.spare) >= maxSpare {
+		return goHome
+	}
+	d.spare = append(d.spare, r)
+	return standBy
 }
 
 // end is called by each reader that hears of the end. Handlers under way are interrupted: nobody
@@ -211,6 +220,7 @@ func (d *device) end() {
 	}
 	d.over = true
 	close(d.ended)
+	d.spare = nil // they hear it
 	for _, r := range slices.Concat(d.duty, d.away) {
 		if r.number != 0 {
 			go d.interrupt(r.number)

@@ -12,8 +12,9 @@ import (
 
 // reader takes requests from the kernel and answers them, one at a time.
 type reader struct {
-	d  *device
-	in []byte // for the largest request; nil: somebody else has it, or it is not needed yet
+	d      *device
+	called chan struct{} // has one when it is to go on duty
+	in     []byte        // for the largest request; nil: somebody else has it, or it is not needed yet
 
 	look    func(fd uintptr) bool // try, for the poller
 	waited  bool                  // look has found nothing at first
@@ -43,7 +44,7 @@ const (
 )
 
 func newReader(d *device) *reader {
-	r := &reader{d: d, out: make([]byte, smallAnswer)}
+	r := &reader{d: d, called: make(chan struct{}, 1), out: make([]byte, smallAnswer)}
 	r.look = func(fd uintptr) bool {
 		r.failed = r.try(int(fd))
 		r.waited = r.waited || r.failed == unix.EAGAIN
@@ -60,14 +61,25 @@ func aligned(head, size int) []byte {
 	return memory[skip : skip+head+size]
 }
 
-// run answers requests as long as the reader is on duty.
+// run answers requests whenever the reader is on duty.
 func (r *reader) run() {
+	for r.serve() == standBy {
+		select {
+		case <-r.called:
+		case <-r.d.ended:
+			return
+		}
+	}
+}
+
+// serve answers requests as long as the reader is on duty.
+func (r *reader) serve() next {
 	for inRow := 0; ; {
 		waited, err := r.next()
 		switch {
 		case errors.Is(err, unix.EAGAIN):
-			if r.d.dismiss(r) {
-				return
+			if then := r.d.idle(r); then != goOn {
+				return then
 			}
 			continue
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR): // the request was called back
@@ -77,7 +89,7 @@ func (r *reader) run() {
 				r.d.log.Error("no more requests can be read: the mount ends", "error", err)
 			}
 			r.d.end()
-			return
+			return goHome
 		}
 		inRow++
 		if waited {
@@ -86,8 +98,8 @@ func (r *reader) run() {
 		r.d.watchdog.see()
 		r.d.lookOut(r, inRow)
 		r.answer()
-		if !r.d.answered(r) {
-			return
+		if then := r.d.answered(r); then != goOn {
+			return then
 		}
 	}
 }
