@@ -17,7 +17,7 @@ type listed struct {
 	parent  proto.InodeID
 	since   uint64 // lease.since when it was right
 	attrs   bool   // attributes came with it
-	walk    walk
+	ahead   bool   // it came with another, and nobody has asked for it
 }
 
 // keepListing keeps what was listed, from the start to the end; l.mu is held.
@@ -26,7 +26,10 @@ func (l *leases) keepListing(h *lease, page *pb.ReadDirReply, entries []DirEntry
 	if h.names == nil {
 		return
 	}
-	kept := &listed{entries: make([]DirEntry, len(entries)), parent: proto.InodeID(page.Parent), since: h.since}
+	kept := &listed{entries: make([]DirEntry, len(entries)), parent: proto.InodeID(page.Parent), since: h.since, ahead: page.Inode != 0}
+	if kept.ahead {
+		l.walk.given++
+	}
 	for i, e := range entries {
 		kept.attrs = kept.attrs || e.Attr != nil
 		e.Attr = nil
@@ -87,6 +90,10 @@ func (l *leases) listing(cred Cred, dir proto.InodeID, attrs bool) (page DirPage
 	}
 	if h := l.held[dir]; cred.UID != 0 && !(h.hasAttr && cred.mayRead(&h.attr, 0)) {
 		return DirPage{}, false
+	}
+	if kept.ahead {
+		kept.ahead = false
+		l.walk.used++
 	}
 	return DirPage{Entries: append([]DirEntry(nil), kept.entries...), End: true, Parent: kept.parent}, true
 }

@@ -8,50 +8,58 @@ import (
 
 // Walks. Programs go through trees directory by directory: find, grep -r, git status, rm -r. Who
 // lists a second subfolder of a directory is likely to list the others; so some of those that
-// follow are listed with it, twice as many each time, and their listings kept (listed.go).
+// follow are listed with it, twice as many each time, and their listings kept (listed.go); soon with what is in them.
 
 const (
 	walkFrom  = 2  // subfolders that are listed before others are with them
 	walkFirst = 4  // so many the first time
 	walkMost  = 64 // and at most, at a time
+	walkVain  = 32 // that were listed with others: if no quarter of them was asked for, it is begun anew
 )
 
-// walk is how far the subfolders of a directory have been gone through; it begins as far as that of the
-// directory above. Guarded by leases.mu.
+// walk is how this client goes through trees. Guarded by leases.mu.
 type walk struct {
 	steps int // subfolders that the master was asked for
 	ahead int // that were listed with the last one
+	given int // that were listed with others, since it was begun
+	used  int // of them, those that somebody has asked for
 }
 
-// walkOn gives the directories to be listed together with one.
-func (l *leases) walkOn(dir proto.InodeID) (also []uint64) {
+// walkOn gives the directories to be listed together with one; deep: so many, with those that are found in them.
+func (l *leases) walkOn(dir proto.InodeID) (also []uint64, deep uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	above := l.above[dir]
 	up, upper := l.listedOf(above), l.listedOf(l.above[above])
+	w := &l.walk
 	if up == nil {
-		return nil
+		return nil, 0
 	}
-	if upper != nil && up.walk.steps == 0 {
-		up.walk = upper.walk
+	if w.given >= walkVain && 4*w.used < w.given { // these were no walks
+		*w = walk{}
 	}
-	if up.walk.steps++; up.walk.steps < walkFrom {
-		return nil
+	if w.steps++; w.steps < walkFrom {
+		return nil, 0
 	}
-	up.walk.ahead = min(max(2*up.walk.ahead, walkFirst), walkMost)
-	also = l.follow(up, dir, up.walk.ahead, also)
+	if w.ahead >= walkFirst {
+		deep = uint32(min(2*w.ahead, walkMost))
+	}
+	if 2*w.used >= w.given {
+		w.ahead = min(max(2*w.ahead, walkFirst), walkMost)
+	}
+	also = l.follow(up, dir, w.ahead, also)
 	if upper == nil {
-		return also
+		return also, deep
 	}
 	for _, e := range upper.behind(above) { // and what is in the folders behind the one above
-		if len(also) >= up.walk.ahead {
+		if len(also) >= w.ahead {
 			break
 		}
 		if aunt := l.listedOf(e.Inode); aunt != nil {
-			also = l.follow(aunt, 0, up.walk.ahead, also)
+			also = l.follow(aunt, 0, w.ahead, also)
 		}
 	}
-	return also
+	return also, deep
 }
 
 // follow adds the subfolders of a directory behind one that are not listed yet, until there are most.

@@ -437,9 +437,21 @@ func TestFoldersAreListedWithAnother(t *testing.T) {
 		if e := reply.Also[0].Entries; len(e) != 1 || e[0].Inode != inner || e[0].Attr.GetInode() != inner || !slices.Contains(reply.Grants.Shared, inner) {
 			c.t.Errorf("entries %v, of leases %v", e, reply.Grants)
 		}
+		told(list(&pb.ReadDirRequest{Deep: 2}), dirs[0]) // the other was in the way
+		reply = list(&pb.ReadDirRequest{Deep: 5})
+		var got []uint64
+		for _, page := range reply.Also {
+			got = append(got, page.Inode)
+		}
+		if want := []uint64{dirs[0], dirs[3], inner}; len(got) < len(want) || !slices.Equal(got[:len(want)], want) || len(got) > 5 {
+			c.t.Errorf("listed %d, want %d and what is in the last", got, want)
+		}
 		a.unasked()
-		_, err := b.api().ReadDir(c.t.Context(), &pb.ReadDirRequest{Caller: b.asks(), Inode: dirs[2], Also: make([]uint64, maxAlso+1)})
-		wantKind(c.t, err, proto.TooLarge)
+		for _, req := range []*pb.ReadDirRequest{{Also: make([]uint64, maxAlso+1)}, {Deep: maxAlso + 1}} {
+			req.Caller, req.Inode = b.asks(), dirs[2]
+			_, err := b.api().ReadDir(c.t.Context(), req)
+			wantKind(c.t, err, proto.TooLarge)
+		}
 	})
 }
 

@@ -126,7 +126,7 @@ func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadD
 	var reply *pb.ReadDirReply
 	ino := proto.InodeID(req.Inode)
 	grants, err := m.look(ctx, req.Caller, "read directory", inodeName(req.Inode), func(r *request, st *state.State) (kind proto.Kind) {
-		if len(req.Also) > maxAlso {
+		if len(req.Also) > maxAlso || req.Deep > maxAlso {
 			return proto.TooLarge
 		}
 		if r.name(ino); req.Alone {
@@ -137,7 +137,7 @@ func (m *Master) ReadDir(ctx context.Context, req *pb.ReadDirRequest) (*pb.ReadD
 			return kind
 		}
 		if reply.End {
-			reply.Also = p.others(st, r.cred)
+			reply.Also = p.others(st, r.cred, reply)
 		}
 		reply.Nodes = p.nodes.list
 		r.entries, r.also = reply.Entries, reply.Also
@@ -189,21 +189,37 @@ func (p *pager) page(st *state.State, cred state.Cred, ino proto.InodeID, cookie
 	return page, kind
 }
 
-// others lists the directories that are asked for beside one, as long as there is room. Which of
-// them may be granted, and so told, is seen later.
-func (p *pager) others(st *state.State, cred state.Cred) (list []*pb.ReadDirReply) {
-	for _, ino := range p.req.Also {
-		page, kind := p.page(st, cred, proto.InodeID(ino), 0)
+// others lists directories beside one, as long as there is room. Which of them may be granted, and so
+// told, is seen later.
+func (p *pager) others(st *state.State, cred state.Cred, first *pb.ReadDirReply) (list []*pb.ReadDirReply) {
+	dirs, most := p.req.Also, len(p.req.Also)
+	if p.req.Deep > 0 {
+		dirs, most = append(subdirectories(first), dirs...), int(p.req.Deep)
+	}
+	for ; len(dirs) > 0 && len(list) < most; dirs = dirs[1:] {
+		page, kind := p.page(st, cred, proto.InodeID(dirs[0]), 0)
 		if kind != proto.OK {
 			continue // whoever asks for it by itself hears why
 		}
 		if !page.End || p.entries < 0 || p.size < 0 {
 			break
 		}
-		page.Inode = ino
+		page.Inode = dirs[0]
 		list = append(list, page)
+		if p.req.Deep > 0 {
+			dirs = append(dirs, subdirectories(page)...)
+		}
 	}
 	return list
+}
+
+func subdirectories(page *pb.ReadDirReply) (dirs []uint64) {
+	for _, e := range page.Entries {
+		if e.Type == directory {
+			dirs = append(dirs, e.Inode)
+		}
+	}
+	return dirs
 }
 
 func (p *pager) entry(st *state.State, e state.DirEntry) (entry *pb.DirEntry, cost int) {

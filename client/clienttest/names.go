@@ -192,13 +192,31 @@ func (c *Cluster) ReadDir(_ context.Context, r *pb.ReadDirRequest) (*pb.ReadDirR
 	if err != nil || !reply.End {
 		return reply, err
 	}
-	for _, ino := range r.Also {
-		if page, err := c.page(r, ino, 0, reply); err == nil && page.End {
-			page.Inode = ino
-			reply.Also = append(reply.Also, page)
+	dirs, most := r.Also, len(r.Also)
+	if r.Deep > 0 {
+		dirs, most = append(directories(reply), dirs...), int(r.Deep)
+	}
+	for ; len(dirs) > 0 && len(reply.Also) < most; dirs = dirs[1:] {
+		page, err := c.page(r, dirs[0], 0, reply)
+		if err != nil || !page.End {
+			continue
+		}
+		page.Inode = dirs[0]
+		reply.Also = append(reply.Also, page)
+		if r.Deep > 0 {
+			dirs = append(dirs, directories(page)...)
 		}
 	}
 	return reply, nil
+}
+
+func directories(page *pb.ReadDirReply) (dirs []uint64) {
+	for _, e := range page.Entries {
+		if e.Type == unix.S_IFDIR {
+			dirs = append(dirs, e.Inode)
+		}
+	}
+	return dirs
 }
 
 // page lists a directory; nodes are noted in the answer that it is for.

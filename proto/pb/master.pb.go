@@ -2222,6 +2222,7 @@ type ReadDirRequest struct {
 	Alone         bool                   `protobuf:"varint,8,opt,name=alone,proto3" json:"alone,omitempty"`                       // grant the directory, and what the entries stand for, exclusive, where nobody else has a lease on it or has it open
 	Recall        bool                   `protobuf:"varint,9,opt,name=recall,proto3" json:"recall,omitempty"`                     // recall what of others' leases stands against the grants; the answer does not wait for it
 	Also          []uint64               `protobuf:"varint,10,rep,packed,name=also,proto3" json:"also,omitempty"`                 // at most 64 directories to be listed with this one, from the start, if nobody has them exclusive
+	Deep          uint32                 `protobuf:"varint,11,opt,name=deep,proto3" json:"deep,omitempty"`                        // then so many directories are listed with this one, at most 64: its own before those of also, and what is found in these
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2326,6 +2327,13 @@ func (x *ReadDirRequest) GetAlso() []uint64 {
 	return nil
 }
 
+func (x *ReadDirRequest) GetDeep() uint32 {
+	if x != nil {
+		return x.Deep
+	}
+	return 0
+}
+
 type ReadDirReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*DirEntry            `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -2335,7 +2343,7 @@ type ReadDirReply struct {
 	Change        uint64                 `protobuf:"varint,5,opt,name=change,proto3" json:"change,omitempty"` // Attr.change of the directory
 	Nodes         []*Replica             `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`    // that DirEntry.first is at, here and in also
 	Inode         uint64                 `protobuf:"varint,7,opt,name=inode,proto3" json:"inode,omitempty"`   // in also: of the directory
-	Also          []*ReadDirReply        `protobuf:"bytes,8,rep,name=also,proto3" json:"also,omitempty"`      // those that are granted and had room, whole, in the order they were asked for; without grants, nodes and also
+	Also          []*ReadDirReply        `protobuf:"bytes,8,rep,name=also,proto3" json:"also,omitempty"`      // those that are granted and had room, whole, each behind the one that it is in; without grants, nodes and also
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6702,7 +6710,7 @@ const file_master_proto_rawDesc = "" +
 	"TimeChange\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\bR\x03now\x12\x10\n" +
 	"\x03sec\x18\x02 \x01(\x03R\x03sec\x12\x12\n" +
-	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\x94\x02\n" +
+	"\x04nsec\x18\x03 \x01(\rR\x04nsec\"\xa8\x02\n" +
 	"\x0eReadDirRequest\x12(\n" +
 	"\x06caller\x18\x01 \x01(\v2\x10.distrifs.CallerR\x06caller\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x12\x16\n" +
@@ -6715,7 +6723,8 @@ const file_master_proto_rawDesc = "" +
 	"\x05alone\x18\b \x01(\bR\x05alone\x12\x16\n" +
 	"\x06recall\x18\t \x01(\bR\x06recall\x12\x12\n" +
 	"\x04also\x18\n" +
-	" \x03(\x04R\x04also\"\x93\x02\n" +
+	" \x03(\x04R\x04also\x12\x12\n" +
+	"\x04deep\x18\v \x01(\rR\x04deep\"\x93\x02\n" +
 	"\fReadDirReply\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.distrifs.DirEntryR\aentries\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\bR\x03end\x12\x16\n" +
