@@ -101,5 +101,5 @@ func (c *Client) releaseBatch(ctx context.Context) bool {
 	c.sessions.released(session, batch, ticket)
 	c.leases.accessed(began, Atime(c.accesses.mode.Load()), accessed)
 	c.accesses.reported(accessed)
-	return true
+	return len(batch) == releaseBatch || len(accessed) == releaseBatch // what came meanwhile is not alone for long
 }
