@@ -73,8 +73,8 @@ func newDevice(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptions, came func
 	return d, nil
 }
 
-// init answers the kernel's first request. It gives the version of the protocol that it speaks.
-func (d *device) init() (major, minor uint32, err error) {
+// greet answers the kernel's first request. It gives the version of the protocol that it speaks.
+func (d *device) greet() (major, minor uint32, err error) {
 	r := newReader(d)
 	d.waiter = r
 	if _, err = r.wait(); err != nil {

@@ -56,7 +56,7 @@ func mountPatient(t *testing.T) (p *patient, dir string, served chan struct{}) {
 	d, err := newDevice(fd, p, fuseOptions(&opts), func(uint64) {}, opts.Logger)
 	noError(t, err)
 	p.tell = d.waits
-	major, _, err := d.init()
+	major, _, err := d.greet()
 	noError(t, err)
 	if major != 7 {
 		t.Errorf("the kernel speaks version %d", major)

@@ -88,7 +88,7 @@ func connect(fs *fileSystem, fd int, opts *Options) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	major, minor, err := d.init()
+	major, minor, err := d.greet()
 	if err != nil {
 		return nil, errors.Join(err, d.file.Close())
 	}

@@ -3,6 +3,7 @@ package fusefs
 import (
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"time"
 	"unsafe"
 
@@ -133,7 +134,10 @@ func (r *reader) wait() (waited bool, err error) {
 // its answer often asks again at once, and to be woken costs more than to look. Who looks in vain does it
 // half as often from then on.
 func (r *reader) spin() (found bool) {
-	if r.pass > 0 {
+	switch {
+	case runtime.GOMAXPROCS(0) == 1: // nobody else would get on
+		return false
+	case r.pass > 0:
 		r.pass--
 		return false
 	}
