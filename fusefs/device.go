@@ -35,6 +35,7 @@ type device struct {
 	protocol *fuse.ProtocolServer
 	came     func(number uint64)
 	log      *slog.Logger
+	procs    int // handlers that can run at once
 
 	readers sync.WaitGroup
 	ended   chan struct{} // closed when the kernel has
@@ -63,7 +64,7 @@ func newDevice(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptions, came func
 		return nil, errors.Join(err, unix.Close(fd))
 	}
 	d := &device{
-		fd: fd, file: os.NewFile(uintptr(fd), fuseDevice), protocol: fuse.NewProtocolServer(fs, opts), came: came, log: log,
+		fd: fd, file: os.NewFile(uintptr(fd), fuseDevice), protocol: fuse.NewProtocolServer(fs, opts), came: came, log: log, procs: runtime.GOMAXPROCS(0),
 		ended: make(chan struct{}), watchdog: watchdog{wake: make(chan struct{}, 1)},
 	}
 	var err error
@@ -134,7 +135,7 @@ func (d *device) lookOut(r *reader, inRow int) {
 	r.number = r.request.number()
 	switch moves := r.request.moves(); {
 	case d.waiter != nil:
-	case moves >= manyBytes, moves > 0 && inRow > 0, inRow >= backlog && len(d.duty) < runtime.GOMAXPROCS(0):
+	case moves >= manyBytes, moves > 0 && inRow > 0, inRow >= backlog && len(d.duty) < d.procs:
 		d.callIn()
 	}
 }

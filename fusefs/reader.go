@@ -3,7 +3,6 @@ package fusefs
 import (
 	"encoding/binary"
 	"errors"
-	"runtime"
 	"time"
 	"unsafe"
 
@@ -135,7 +134,7 @@ func (r *reader) wait() (waited bool, err error) {
 // half as often from then on.
 func (r *reader) spin() (found bool) {
 	switch {
-	case runtime.GOMAXPROCS(0) == 1: // nobody else would get on
+	case r.d.procs == 1: // nobody else would get on
 		return false
 	case r.pass > 0:
 		r.pass--
