@@ -3,6 +3,7 @@ package chunk
 import (
 	"context"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -85,6 +86,25 @@ func TestDiskFails(t *testing.T) {
 			}
 			newOnesGoTo(t, s, 21, "/a")
 		})
+	}
+}
+
+// What cannot be written to a disk that has failed is not tried every second; a stop tries.
+func TestFailingDiskIsLeftAlone(t *testing.T) {
+	mem := disk.NewMem()
+	s, inB := spread(t, mem)
+	mem.Inject(disk.Fault{Op: disk.OpWrite, Path: "/b/*/*"})
+	wantKind(t, "write", write(s, testChunk(int(inB[0])), 1, 0, []byte("x"), false), proto.IO)
+	wrote := false
+	mem.SetHook(func(op disk.Op, name string) error {
+		wrote = wrote || op == disk.OpWrite && strings.HasPrefix(name, "/b/")
+		return nil
+	})
+	if err := s.settle(time.Nanosecond, 1); err != nil || wrote {
+		t.Errorf("settling in service: %v, wrote there: %v", err, wrote)
+	}
+	if err := s.settle(0, 1); err == nil || !wrote {
+		t.Errorf("settling at a stop: %v, wrote there: %v", err, wrote)
 	}
 }
 

@@ -155,13 +155,14 @@ func (d *dirtySet) list() []*replica {
 }
 
 // settle ends the periods of replicas that nobody has written to for idle, so many
-// at once. It returns the first error; the replicas concerned stay as they are.
+// at once. It returns the first error; the replicas concerned stay as they are. In folders that have
+// failed it would be the same error again and again: there only a stop tries, for which idle is 0.
 func (s *Store) settle(idle time.Duration, syncers int) error {
 	var group errgroup.Group
 	group.SetLimit(syncers)
 	for _, r := range s.dirty.list() {
 		r.mu.RLock()
-		due := time.Since(r.lastWrite) >= idle && r.lost.Load() == nil
+		due := time.Since(r.lastWrite) >= idle && r.lost.Load() == nil && (idle == 0 || !r.folder.is(failing))
 		r.mu.RUnlock()
 		if due {
 			group.Go(func() error { return r.sync(true) })

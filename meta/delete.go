@@ -123,14 +123,17 @@ func (m *Master) fate(id proto.ChunkID) (f state.Fate) {
 	return f
 }
 
-// homeless deals with replicas whose chunk is not live. Freed ones are deleted; of
+// homeless deals with replicas whose chunk is not live. Freed ones are deleted, unless their disk
+// has failed: they go with it, or when it is in service again. Of
 // those whose chunk this master never issued nothing is known, so they stay where
 // they are (L1, L2).
 func (m *Master) homeless(list []registry.Stray) {
 	for _, s := range list {
 		switch m.fate(s.Chunk) {
 		case state.Freed:
-			m.deletes.add(s.Node, s.Chunk, s.Replica.Version)
+			if !s.Replica.Failing {
+				m.deletes.add(s.Node, s.Chunk, s.Replica.Version)
+			}
 		case state.NeverIssued:
 			m.log.Error("a chunkserver holds a replica of a chunk that this master never issued: it is left alone",
 				"chunk", s.Chunk, "version", s.Replica.Version, "node", s.Node, "seen", m.foreign.Add(1))

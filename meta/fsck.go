@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -44,7 +45,10 @@ func (m *Master) Fsck(req *pb.FsckRequest, stream fsckStream) error {
 	if err := f.walk(); err != nil {
 		return err
 	}
-	if err := f.orphans(); err != nil {
+	if err := f.nameless(); err != nil {
+		return err
+	}
+	if err := f.remains(); err != nil {
 		return err
 	}
 	m.wakeRepair()
@@ -75,6 +79,7 @@ type fsck struct {
 	repair   bool
 	problems map[proto.ChunkID][]*pb.FsckFinding // without path and index
 	summary  *pb.FsckSummary
+	unneeded []registry.Stray // replicas of freed chunks
 }
 
 func (f *fsck) send(finding *pb.FsckFinding) error {
@@ -183,12 +188,14 @@ func (f *fsck) strays() {
 		switch {
 		case ok && s.Replica.Version > c.Version: // L1
 			f.note(c, pb.FsckKind_FSCK_STALE, fmt.Sprintf("%s, newer than the table's %d", where, c.Version), "it is left alone: the master's folder may be an old copy")
+		case ok && s.Replica.Failing: // as below
 		case ok:
 			f.note(c, pb.FsckKind_FSCK_STALE, fmt.Sprintf("%s, the table says %d on %v", where, c.Version, c.Chain), f.staleRemedy(c, s))
 		case fates[s.Chunk] == state.NeverIssued:
 			f.note(state.Chunk{ID: s.Chunk}, pb.FsckKind_FSCK_ORPHANED, where+" of a chunk that this master never issued", "it is left alone: removing it may lose what an earlier master knew of")
+		case s.Replica.Failing: // nothing can be removed there, and status tells of the disk
 		default:
-			f.note(state.Chunk{ID: s.Chunk}, pb.FsckKind_FSCK_ORPHANED, where+" of a chunk of a deleted file", "it is being removed; nothing is lost")
+			f.unneeded = append(f.unneeded, s)
 		}
 	}
 }
@@ -261,8 +268,8 @@ func (f *fsck) file(ino proto.InodeID, path string) (failed error) {
 	return failed
 }
 
-// orphans sends what no name leads to.
-func (f *fsck) orphans() (failed error) {
+// nameless sends what was found of chunks that no name leads to.
+func (f *fsck) nameless() error {
 	ids := make([]proto.ChunkID, 0, len(f.problems))
 	for id, list := range f.problems {
 		if list[0].Path == "" {
@@ -272,16 +279,59 @@ func (f *fsck) orphans() (failed error) {
 	slices.Sort(ids)
 	for _, id := range ids {
 		for _, finding := range f.problems[id] {
-			if failed = f.send(finding); failed != nil {
-				return failed
+			if err := f.send(finding); err != nil {
+				return err
 			}
 		}
 	}
-	f.tree.EachOrphan(func(ino proto.InodeID) bool {
-		if !f.sessions.isOpen(ino) && !f.tree.Reserved(ino) {
-			failed = f.send(&pb.FsckFinding{Inode: uint64(ino), Kind: pb.FsckKind_FSCK_ORPHANED, Detail: "a file without a name that nobody has open", Remedy: "it is freed within seconds; nothing is lost"})
+	return nil
+}
+
+// soonFreed is the time in which what was deleted is gone from master and chunkservers, as a rule.
+const soonFreed = 3 * time.Second
+
+// remains sends what deleted files have left behind. Files are deleted all the time: only what is still
+// there after soonFreed is a finding.
+func (f *fsck) remains() error {
+	orphans := f.orphans(f.tree)
+	if len(orphans)+len(f.unneeded) == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(soonFreed):
+	case <-f.stream.Context().Done():
+		return f.stream.Context().Err()
+	}
+	for _, s := range f.unneeded {
+		if f.nodes.Holds(s.Node, state.Chunk{ID: s.Chunk}).Version == 0 {
+			continue
 		}
-		return failed == nil
+		detail := fmt.Sprintf("chunkserver %d has version %d of a chunk of a deleted file", s.Node, s.Replica.Version)
+		if err := f.send(&pb.FsckFinding{Chunk: uint64(s.Chunk), Kind: pb.FsckKind_FSCK_ORPHANED, Detail: detail, Remedy: "it is being removed; nothing is lost"}); err != nil {
+			return err
+		}
+	}
+	var still map[proto.InodeID]bool
+	f.machine.read(func(st *state.State) { still = f.orphans(st) })
+	for ino := range orphans {
+		if !still[ino] {
+			continue
+		}
+		if err := f.send(&pb.FsckFinding{Inode: uint64(ino), Kind: pb.FsckKind_FSCK_ORPHANED, Detail: "a file without a name that nobody has open", Remedy: "it is freed within seconds; nothing is lost"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orphans gives the files without a name that nobody has open.
+func (f *fsck) orphans(st *state.State) map[proto.InodeID]bool {
+	orphans := map[proto.InodeID]bool{}
+	st.EachOrphan(func(ino proto.InodeID) bool {
+		if !f.sessions.isOpen(ino) && !st.Reserved(ino) {
+			orphans[ino] = true
+		}
+		return true
 	})
-	return failed
+	return orphans
 }

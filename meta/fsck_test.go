@@ -130,3 +130,27 @@ func TestFsckInSafeMode(t *testing.T) {
 		wantKind(t, err, proto.Unavailable)
 	})
 }
+
+// Files that are being deleted while fsck looks are no fault; what stays is.
+func TestFsckWhileFilesAreDeleted(t *testing.T) {
+	inCluster(t, 3, Config{}, func(c *cluster) {
+		writer := c.connect(&pb.Hello{})
+		writer.files(2)
+		writer.vanish()
+		time.Sleep(time.Minute)
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		one.unlink("f000")
+		if lines, summary := c.fsck(false); len(lines) != 0 || summary.Files != 1 {
+			t.Errorf("%v, %v", lines, summary)
+		}
+		time.Sleep(time.Minute)
+		c.nodes[0].set(func() { c.nodes[0].deaf = true })
+		one.unlink("f001")
+		time.Sleep(10 * time.Second)
+		lines, summary := c.fsck(false)
+		if len(lines) != 1 || summary.Orphaned != 1 || !strings.Contains(lines[0], "of a chunk of a deleted file: it is being removed") {
+			t.Errorf("%v, %v", lines, summary)
+		}
+	})
+}

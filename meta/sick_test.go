@@ -152,3 +152,47 @@ func TestSlowDiskIsEvacuated(t *testing.T) {
 		c.onlyOn(one, list, 3)
 	})
 }
+
+// What was deleted and has replicas on a disk that has failed goes with the disk: nothing is ordered
+// that it cannot do, and fsck does not call it a fault. When the disk is in service again they are removed.
+func TestNothingIsRemovedFromAFailingDisk(t *testing.T) {
+	inCluster(t, 4, Config{}, func(c *cluster) {
+		writer := c.connect(&pb.Hello{})
+		list := writer.files(3)
+		writer.vanish()
+		time.Sleep(time.Minute)
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		bad := c.chainOf(list[0].Chunk)[0]
+		bad.set(func() {
+			bad.refuse = func(*pb.NodeCommand) proto.Kind { return proto.IO }
+		})
+		bad.sicken(false, true)
+		c.take()
+		for _, f := range []string{"f000", "f001"} { // one before its replica is replaced elsewhere, one after
+			one.unlink(f)
+			time.Sleep(time.Minute)
+		}
+		if bad.has(list[0].Chunk.Chunk) == 0 {
+			t.Fatal("the replica is not there any more")
+		}
+		if story := c.take(); strings.Contains(story, fmt.Sprintf("master -> %d", bad.id)) {
+			t.Errorf("something was ordered of the disk that failed:\n%s", story)
+		}
+		if st := c.status(); st.Chunks.ToDelete != 0 {
+			t.Errorf("%d are being deleted", st.Chunks.ToDelete)
+		}
+		if lines, _ := c.fsck(true); len(lines) != 0 {
+			t.Errorf("fsck: %v", lines)
+		}
+		bad.set(func() { bad.refuse = nil })
+		bad.sicken(false, false)
+		bad.restart()
+		time.Sleep(time.Minute)
+		for _, f := range list[:2] {
+			if bad.has(f.Chunk.Chunk) != 0 {
+				t.Errorf("chunk %d is still there", f.Chunk.Chunk)
+			}
+		}
+	})
+}

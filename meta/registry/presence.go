@@ -155,7 +155,8 @@ func (r *Registry) Changed(before, after state.Chunk) {
 	r.recent.add(id)
 }
 
-// Freed follows the end of a chunk. It returns who may hold a replica of it.
+// Freed follows the end of a chunk. It returns who may hold a replica of it that can be
+// removed: from a disk that has failed nothing can.
 func (r *Registry) Freed(c state.Chunk) (holders []proto.NodeID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -180,7 +181,10 @@ func (r *Registry) Freed(c state.Chunk) (holders []proto.NodeID) {
 		}
 	}
 	r.setBits(c.ID, 0)
-	return holders
+	return slices.DeleteFunc(holders, func(id proto.NodeID) bool {
+		n := r.nodes[id]
+		return n != nil && n.strays[c.ID].Failing
+	})
 }
 
 // Committed follows a first commit: the client has the word of every member of the
