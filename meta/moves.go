@@ -16,7 +16,8 @@ import (
 // decommissioned, from a disk that is failing, or from one that is fuller than others.
 // A chunk that moves never has fewer good replicas than before: first it gets the new
 // ones, in a chain with the old ones, and then the old ones leave the chain, to be
-// removed like any surplus.
+// removed like any surplus. Old ones on slow disks are not waited for: they stay a version
+// behind, with all that was acknowledged, until they leave.
 //
 // What operators asked for is in the log and is taken up again after a restart. Moves come
 // behind repairs and take their share of the same streams and rate.
@@ -88,6 +89,7 @@ func (m *Master) rebalancing() (on bool) {
 type movePlan struct {
 	keep    []proto.NodeID // good and to stay, in the chain's order
 	leaving []proto.NodeID // good and to leave
+	slow    []proto.NodeID // of these the ones on slow disks
 	want    int            // new ones wanted before these leave
 }
 
@@ -102,6 +104,9 @@ func planMove(c state.Chunk, members []registry.Member, giveUp time.Duration, re
 		case standings[i] != good:
 		case leaves(member):
 			p.leaving = append(p.leaving, member.Node)
+			if member.Holds.Slow {
+				p.slow = append(p.slow, member.Node)
+			}
 		default:
 			p.keep = append(p.keep, member.Node)
 		}
@@ -111,6 +116,15 @@ func planMove(c state.Chunk, members []registry.Member, giveUp time.Duration, re
 	}
 	p.want = max(0, replicas-len(p.keep))
 	return p
+}
+
+// quick are the good ones that can be waited for; all of them, if they are all slow.
+func (p movePlan) quick() []proto.NodeID {
+	all := slices.Concat(p.keep, p.leaving)
+	if len(p.slow) == len(all) {
+		return all
+	}
+	return slices.DeleteFunc(all, func(node proto.NodeID) bool { return slices.Contains(p.slow, node) })
 }
 
 // needed tells whether there is anything to do.
@@ -134,10 +148,9 @@ func (m *Master) moveTargets(c state.Chunk, p movePlan, n need) []proto.NodeID {
 
 // move is work on a chunk. It answers how many copies were made.
 func (m *Master) move(ctx context.Context, c state.Chunk, p movePlan, targets []proto.NodeID) (copies int) {
-	sources := slices.Concat(m.repairs.byLoad(p.keep), p.leaving)
 	if len(targets) > 0 {
 		var err error
-		if copies, c, err = m.widen(ctx, c, sources, targets); err != nil || copies < len(targets) {
+		if copies, c, err = m.widen(ctx, c, p, targets); err != nil || copies < len(targets) {
 			return copies
 		}
 	}
@@ -155,9 +168,11 @@ func (m *Master) move(ctx context.Context, c state.Chunk, p movePlan, targets []
 }
 
 // widen adds members to the chain of a chunk whose members are all good.
-func (m *Master) widen(ctx context.Context, c state.Chunk, sources, targets []proto.NodeID) (copies int, next state.Chunk, err error) {
+func (m *Master) widen(ctx context.Context, c state.Chunk, p movePlan, targets []proto.NodeID) (copies int, next state.Chunk, err error) {
 	targets = slices.DeleteFunc(slices.Clone(targets), func(node proto.NodeID) bool { return !m.clear(c, node) })
-	chain := slices.Concat(slices.DeleteFunc(slices.Clone(c.Chain), func(node proto.NodeID) bool { return !slices.Contains(sources, node) }), targets)
+	chain := slices.Concat(slices.DeleteFunc(slices.Clone(c.Chain), func(node proto.NodeID) bool {
+		return !slices.Contains(p.keep, node) && !slices.Contains(p.leaving, node)
+	}), targets)
 	if len(targets) == 0 || len(chain) > maxReplicas {
 		return 0, c, proto.E(proto.Busy, "move", chunkName(c), "there is no place in its chain")
 	}
@@ -165,6 +180,7 @@ func (m *Master) widen(ctx context.Context, c state.Chunk, sources, targets []pr
 		m.log.Warn("move", "error", err)
 		return 0, c, err
 	}
+	sources := m.repairs.byLoad(p.quick())
 	if failed := m.fence(ctx, next, sources, false); len(failed) > 0 {
 		return 0, next, proto.E(proto.Unavailable, "move", chunkName(c), "a member did not confirm")
 	}

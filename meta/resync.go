@@ -49,7 +49,8 @@ func (m *Master) fence(ctx context.Context, c state.Chunk, nodes []proto.NodeID,
 }
 
 // chooseBase finds the member that the others are made equal to: one that has the version
-// already, or of the given ones that are there the most trusted. The zero Member: none is.
+// already, or of the given ones that are there the most trusted; if several are, rather one
+// whose disk is not slow, for all wait for it. The zero Member: none is.
 func chooseBase(c state.Chunk, members []registry.Member, nodes []proto.NodeID) registry.Member {
 	given := func(m registry.Member) bool { return m.Connected && slices.Contains(nodes, m.Node) }
 	for _, fits := range []func(registry.Member) bool{
@@ -60,6 +61,9 @@ func chooseBase(c state.Chunk, members []registry.Member, nodes []proto.NodeID) 
 		func(m registry.Member) bool { return given(m) && isOf(m.Holds, c) },
 		given,
 	} {
+		if i := slices.IndexFunc(members, func(m registry.Member) bool { return fits(m) && !m.Holds.Slow }); i >= 0 {
+			return members[i]
+		}
 		if i := slices.IndexFunc(members, fits); i >= 0 {
 			return members[i]
 		}

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/distrifs/distrifs/meta/registry"
+	"github.com/distrifs/distrifs/meta/state"
 	"github.com/distrifs/distrifs/proto"
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -195,4 +197,52 @@ func TestNothingIsRemovedFromAFailingDisk(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Nobody waits for a disk that is so slow that its orders time out: what is on it moves all the same, and
+// can be read and written meanwhile.
+func TestNobodyWaitsForASlowDisk(t *testing.T) {
+	inCluster(t, 4, Config{}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		list := one.files(8)
+		time.Sleep(time.Minute)
+		bad := c.chainOf(list[0].Chunk)[0]
+		bad.set(func() { bad.deaf = true })
+		bad.sicken(true, false)
+		missing, longest := 0, 0
+		for range 300 {
+			time.Sleep(100 * time.Millisecond)
+			if missing++; c.status().Chunks.Missing == 0 {
+				missing = 0
+			}
+			longest = max(longest, missing)
+		}
+		if longest > 5 {
+			t.Errorf("chunks were missing for %d tenths of a second", longest)
+		}
+		c.onlyOn(one, list, 3)
+	})
+}
+
+// Of members that are trusted alike the others are made equal to one whose disk is not slow.
+func TestASlowDiskIsNoBase(t *testing.T) {
+	c := state.Chunk{Version: 2, Chain: []proto.NodeID{1, 2, 3}}
+	member := func(node proto.NodeID, version proto.Version, slow bool) registry.Member {
+		return registry.Member{Node: node, Alive: true, Connected: true, Known: true, Holds: registry.Replica{Version: version, Slow: slow}}
+	}
+	for name, test := range map[string]struct {
+		members []registry.Member
+		want    proto.NodeID
+	}{
+		"the version before":         {[]registry.Member{member(1, 1, true), member(2, 1, false), member(3, 1, false)}, 2},
+		"a better one comes first":   {[]registry.Member{member(1, 1, false), member(2, 2, true), member(3, 1, false)}, 2},
+		"there are none but slow":    {[]registry.Member{member(1, 1, true), member(2, 1, true), member(3, 1, true)}, 1},
+		"both are of the chunk's":    {[]registry.Member{member(1, 2, true), member(2, 1, false), member(3, 2, false)}, 3},
+		"one is older, and not slow": {[]registry.Member{member(1, 1, true), member(2, 0, false), member(3, 0, false)}, 1},
+	} {
+		if got := chooseBase(c, test.members, c.Chain).Node; got != test.want {
+			t.Errorf("%s: chunkserver %d, want %d", name, got, test.want)
+		}
+	}
 }
