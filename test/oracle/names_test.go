@@ -25,6 +25,15 @@ func onPaths(s *side, c *call, f func(dir int, path string, toDir int, to string
 	return result(0, f(dir, path, toDir, to))
 }
 
+// hear has the kernel hear of an inode's mode and owner. By what it last heard it decides who may link to a
+// file, and who may take names out of a sticky folder: it looks neither of them up anew. Of root it does not ask.
+func hear(c *call, dir int, path string, flags int) {
+	if identities[c.worker].uid != 0 {
+		var st unix.Stat_t
+		unix.Fstatat(dir, path, &st, flags)
+	}
+}
+
 func open(s *side, c *call) answer {
 	dir, path, ok := s.at(c.mount, c.path)
 	if !ok {
@@ -46,17 +55,25 @@ func mkdir(s *side, c *call) answer {
 }
 
 func rmdir(s *side, c *call) answer {
-	return onPath(s, c, func(dir int, path string) error { return unix.Unlinkat(dir, path, unix.AT_REMOVEDIR) })
+	return onPath(s, c, func(dir int, path string) error {
+		hear(c, dir, path, unix.AT_SYMLINK_NOFOLLOW)
+		return unix.Unlinkat(dir, path, unix.AT_REMOVEDIR)
+	})
 }
 
 func unlink(s *side, c *call) answer {
-	return onPath(s, c, func(dir int, path string) error { return unix.Unlinkat(dir, path, 0) })
+	return onPath(s, c, func(dir int, path string) error {
+		hear(c, dir, path, unix.AT_SYMLINK_NOFOLLOW)
+		return unix.Unlinkat(dir, path, 0)
+	})
 }
 
 // rename asks again after ESTALE: the kernel cannot see within a rename that a folder which it knows by
 // one name has got another through another mount. A stat of both, as of mv, has it see.
 func rename(s *side, c *call) answer {
 	return onPaths(s, c, func(dir int, path string, toDir int, to string) error {
+		hear(c, dir, path, unix.AT_SYMLINK_NOFOLLOW)
+		hear(c, toDir, to, unix.AT_SYMLINK_NOFOLLOW)
 		err := unix.Renameat2(dir, path, toDir, to, uint(c.flags))
 		if err == unix.ESTALE && !s.local {
 			var st unix.Stat_t
@@ -79,6 +96,11 @@ func removed(dir int) bool {
 
 func link(s *side, c *call) answer {
 	return onPaths(s, c, func(dir int, path string, toDir int, to string) error {
+		nofollow := unix.AT_SYMLINK_NOFOLLOW
+		if c.flags&unix.AT_SYMLINK_FOLLOW != 0 {
+			nofollow = 0
+		}
+		hear(c, dir, path, nofollow)
 		return unix.Linkat(dir, path, toDir, to, int(c.flags))
 	})
 }
@@ -90,6 +112,7 @@ func linkSlot(s *side, c *call) answer {
 	if !ok || !f.used {
 		return skip
 	}
+	hear(c, f.fd, "", unix.AT_EMPTY_PATH)
 	return result(0, unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/thread-self/fd/%d", f.fd), dir, path, unix.AT_SYMLINK_FOLLOW))
 }
 
