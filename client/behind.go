@@ -190,7 +190,9 @@ func (b *behind) await(ctx context.Context, m mark, to stage) error {
 	}
 	if b.asked[to] < m.sequence {
 		b.asks[to] = true
-		b.push()
+		if b.push(); b.round != m.round || b.reached(to) >= m.sequence {
+			return nil // the answer was there before the question had been sent
+		}
 	}
 	w := &behindWaiter{to, m.sequence, make(chan struct{})}
 	b.waiters = append(b.waiters, w)
