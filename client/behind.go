@@ -84,6 +84,11 @@ func (b *behind) reached(s stage) uint64 {
 	return b.received
 }
 
+// hasCome tells whether changes have come to a stage, or are lost; mu is held.
+func (b *behind) hasCome(m mark, s stage) bool {
+	return b.round != m.round || b.reached(s) >= m.sequence
+}
+
 func newBehind(c *Client) *behind {
 	b := &behind{c: c}
 	b.changed = sync.NewCond(&b.mu)
@@ -185,14 +190,12 @@ func (b *behind) arrive(ctx context.Context, m mark) error {
 
 // await needs mu, and lets it go while it waits.
 func (b *behind) await(ctx context.Context, m mark, to stage) error {
-	if b.round != m.round || b.reached(to) >= m.sequence {
-		return nil
-	}
-	if b.asked[to] < m.sequence {
+	if !b.hasCome(m, to) && b.asked[to] < m.sequence {
 		b.asks[to] = true
-		if b.push(); b.round != m.round || b.reached(to) >= m.sequence {
-			return nil // the answer was there before the question had been sent
-		}
+		b.push() // the answer may be there before it has returned
+	}
+	if b.hasCome(m, to) {
+		return nil
 	}
 	w := &behindWaiter{to, m.sequence, make(chan struct{})}
 	b.waiters = append(b.waiters, w)

@@ -123,7 +123,7 @@ func (i *inode) arrive(ctx context.Context, sync bool) error {
 func (b *behind) has(m mark) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.round != m.round || b.received >= m.sequence
+	return b.hasCome(m, arrived)
 }
 
 // wantDir is called when a directory's names were changed at the master: one in which that

@@ -10,7 +10,8 @@ import (
 // requests in the order in which it sends them, two apart (include/uapi/linux/fuse.h: the odd
 // numbers are their interrupts); several readers may take them, so that a
 // handler may begin before that of an earlier request. Where it matters, it waits here: not for
-// long, should a number never come.
+// long, should a number never come. A request that is answered has come (device.answered); handlers
+// that may take long, or that somebody waits for, say it when they begin.
 type arrivals struct {
 	newest [remembered]atomic.Uint64 // of those numbers that share a place, the highest that has come
 }

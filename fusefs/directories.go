@@ -35,14 +35,12 @@ type dirHandle struct {
 // OpenDir implements fuse.RawFileSystem. The kernel has checked the permission, once and for all:
 // who has a directory open lists it, whatever its mode becomes.
 func (s *fileSystem) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	s.arrivals.come(in.Unique)
 	out.Fh = s.dirs.add(&dirHandle{ino: s.inode(in.NodeId)})
 	return fuse.OK
 }
 
 // ReleaseDir implements fuse.RawFileSystem.
 func (s *fileSystem) ReleaseDir(in *fuse.ReleaseIn) {
-	s.arrivals.come(in.Unique)
 	s.dirs.remove(in.Fh)
 }
 

@@ -16,6 +16,5 @@ import (
 
 // Ioctl implements fuse.RawFileSystem.
 func (s *fileSystem) Ioctl(cancel <-chan struct{}, in *fuse.IoctlIn, inbuf []byte, out *fuse.IoctlOut, outbuf []byte) fuse.Status {
-	s.arrivals.come(in.Unique)
 	return fuse.Status(syscall.ENOTTY)
 }

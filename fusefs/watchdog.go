@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -57,7 +58,7 @@ func (w *watchdog) run(d *device) {
 func (d *device) relieve() (busy, over bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, r := range append([]*reader(nil), d.duty...) {
+	for _, r := range slices.Clone(d.duty) {
 		if busy = busy || r.number != 0; r.number != 0 && r.number == r.watched {
 			d.leave(r)
 		}
