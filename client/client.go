@@ -75,6 +75,7 @@ type Options struct {
 type dataPlane interface {
 	StartWrite(w *pipeline.WriteRequest, done func(error))
 	Read(ctx context.Context, r pipeline.ReadRequest, dst []byte) (int, error)
+	ReadEach(ctx context.Context, list []pipeline.ReadRequest, into [][]byte, done func(k, n int, err error))
 	Extent(ctx context.Context, r pipeline.ExtentRequest) (start, end uint64, err error)
 	Sync(ctx context.Context, chunk uuid.UUID, version proto.Version, chain []pipeline.Hop) error
 	Close()
@@ -93,6 +94,7 @@ type Client struct {
 	health    *health
 	hedges    *hedges
 	shortcuts *shortcuts
+	ahead     *filesAhead
 	accesses  *accesses
 	leases    *leases
 	behind    *behind
@@ -209,6 +211,7 @@ func newClient(opts Options, conn *grpc.ClientConn) *Client {
 		leases:      newLeases(!opts.NoLeases),
 		inodes:      map[proto.InodeID]*inode{},
 	}
+	c.ahead = newFilesAhead(c.readBudget)
 	c.SetAtime(opts.Atime)
 	c.background, c.stop = context.WithCancel(context.Background())
 	c.sessions = newSessions(c.master, opts.Name, opts.Logger, c.locks)

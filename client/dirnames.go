@@ -12,6 +12,7 @@ type dirNames struct {
 	complete bool    // names that are not here are absent,
 	change   uint64  // as of this state
 	listed   *listed // in their order; nil: that is not kept
+	strays   int     // files opened in another order, while it was complete
 }
 
 // knownName is what a name stands for.
@@ -135,6 +136,7 @@ func (l *leases) noteListing(began uint64, g *pb.Grants, dir proto.InodeID, from
 	for _, e := range entries {
 		l.putName(h, e.Name, e.Inode, reply.Change)
 	}
+	l.noteOrder(h, from, entries)
 	if from == 0 && reply.End {
 		l.keepListing(h, reply, entries)
 	}

@@ -19,6 +19,7 @@
 //   - here: what is answered here, without the master; see localnames.go, openhere.go and
 //     lockshere.go.
 //   - pool: inodes reserved at the master, which new names get; see pool.go.
+//   - row: files of one directory that are opened one behind the other; see filesahead.go.
 //   - pin: a writer's use of a lease, which a recall waits for.
 //   - shortcut: a chunk of which a replica on this host is read without its chunkserver;
 //     see shortcut.go.
@@ -73,7 +74,7 @@
 //	inode.mu          all state of one inode; never held while waiting for a
 //	                  server (inode.wait lets it go)
 //	sessions.mu before leases.mu, heldLocks.mu, locations.mu, health.mu, hedges.mu, race.mu, readAhead.mu,
-//	accesses.mu, shortcuts.mu: leaves, but for behind.mu and heldLocks.mu, which are below leases.mu
+//	accesses.mu, shortcuts.mu, filesAhead.mu: leaves, but for behind.mu and heldLocks.mu, which are below leases.mu
 //
 // # What may block
 //
@@ -82,7 +83,8 @@
 // second of the interrupt, for it may have been carried out. Writes block when
 // WriteBuffer is full, until chains acknowledge. Reads block until a replica
 // answers. Streams and read-ahead work in goroutines of their own; a stream has
-// one while it has sealed runs, a file has one for each piece being read ahead.
+// one while it has sealed runs, a file has one for each piece being read ahead, a row has
+// one while it asks for the files ahead.
 //
 // All errors are *proto.Error, but for io.EOF.
 package client

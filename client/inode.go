@@ -64,13 +64,14 @@ type inode struct {
 	attr   Attr      // as the master answered last
 	attrAt time.Time // when; zero: never
 
-	end        int64     // where unwritten and uncommitted bytes end; 0: there are none
-	ackedEnd   int64     // the same of those that are on their whole chains
-	mtime      time.Time // of the last write
-	mtimeDirty bool      // the master does not know mtime
-	writer     Cred      // who wrote last: the master takes set-id bits off on that account
-	content    uint64    // raised when bytes may differ from what was read ahead
-	durable    bool      // all of the file but what the streams know of is on stable storage
+	end        int64      // where unwritten and uncommitted bytes end; 0: there are none
+	ackedEnd   int64      // the same of those that are on their whole chains
+	mtime      time.Time  // of the last write
+	mtimeDirty bool       // the master does not know mtime
+	writer     Cred       // who wrote last: the master takes set-id bits off on that account
+	content    uint64     // raised when bytes may differ from what was read ahead
+	fetched    *aheadFile // what was read before it was opened; nil: nothing
+	durable    bool       // all of the file but what the streams know of is on stable storage
 
 	streams    map[uint64]*stream // chunks with something unwritten, uncommitted or unsynced, by index
 	sealed     uint64             // runs sealed so far: the seq of the last
@@ -80,6 +81,7 @@ type inode struct {
 	delayed    bool               // a timer runs that will seal what gathers
 
 	behind mark // the last change of the file that was answered here and may not have arrived
+	made   mark // likewise, the one that made it
 
 	unsure   bool      // a copy that shares chunks may still be under way; the writing token
 	unshared time.Time // when chunks could not be shared last; the writing token
@@ -100,6 +102,7 @@ func (c *Client) acquire(id proto.InodeID) *inode {
 			writing: newToken(), committing: newToken(), locking: newToken(),
 			files:   map[*File]struct{}{},
 			streams: map[uint64]*stream{},
+			fetched: c.takeFetched(id),
 		}
 		i.changed.mu = &i.mu
 		c.inodes[id] = i
@@ -122,6 +125,7 @@ func (c *Client) giveBack(i *inode) {
 	i.mu.Lock()
 	i.abandon()
 	i.mu.Unlock()
+	i.forgetFetched()
 	c.shortcuts.forget(i.id)
 	c.sessions.close(i.id)
 	if c.accesses.untold(i.id) {

@@ -88,6 +88,7 @@ type leases struct {
 	toldName   time.Time // when the kernel was told a name last
 	wantedDirs int       // asked for exclusively, one soon after the other
 	wantedAt   time.Time // the last one
+	opened     uint32    // opens here so far
 
 	caches   Caches
 	untold   []untold       // what the kernel is to forget
@@ -122,6 +123,8 @@ type lease struct {
 	along   along     // likewise, of names that were not asked for yet
 	target  *string   // of a symlink
 	lacking []string  // extended attributes that it has not
+	row     row       // of a file
+	pageEnd pageEnd   // of a directory, the one that was listed last
 
 	told     bool      // the kernel may have attributes
 	toldAt   time.Time // last

@@ -73,6 +73,7 @@ func (c *Client) openHere(cred Cred, i *inode, flags uint32) *File {
 		return nil
 	}
 	same := c.locations.saw(i.id, attr.Change, c.locations.asking())
+	c.readFilesAhead(i.id)
 	return i.attach(cred, flags, attr, same)
 }
 

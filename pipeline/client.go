@@ -175,25 +175,35 @@ func (c *Client) connection(address []byte, lane int) (*clientConn, error) {
 // send queues call on its lane's connection and flushes. With a window it waits for
 // room in it, until ctx ends.
 func (c *Client) send(ctx context.Context, call *call, h *header, lane int) error {
+	cc, err := c.queue(ctx, call, h, lane)
+	if err == nil {
+		cc.out.flush()
+	}
+	return err
+}
+
+// queue is send without the flush, which must follow. What was queued before is flushed
+// when there is no room in the window.
+func (c *Client) queue(ctx context.Context, call *call, h *header, lane int) (*clientConn, error) {
 	for {
 		cc, err := c.connection([]byte(call.hop.Address), lane)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		call.cost = int64(requestCost + len(call.data) + call.want)
 		if !cc.window.TryAcquire(call.cost) {
+			cc.out.flush()
 			if err := cc.window.Acquire(ctx, call.cost); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		err = cc.enqueue(call, h)
 		if err == nil {
-			cc.out.flush()
-			return nil
+			return cc, nil
 		}
 		cc.window.Release(call.cost)
 		if err != errIdle {
-			return err
+			return nil, err
 		}
 		<-cc.gone // it had no calls: at once
 	}
@@ -303,10 +313,7 @@ func (c *Client) Read(ctx context.Context, r ReadRequest, dst []byte) (n int, er
 }
 
 func (c *Client) readOne(ctx context.Context, r ReadRequest, dst []byte) (int, error) {
-	h := header{kind: kindRead, chunk: r.Chunk, version: r.Version, offset: r.Offset, length: uint64(len(dst)), node: r.From.Node}
-	call := c.newCall(&h)
-	call.hop, call.dst, call.sums, call.want = r.From, dst, r.Sums, len(dst)
-	call.head = append(call.head[:0], make([]byte, headerSize)...)
+	call, h := c.newRead(&r, dst)
 	lane := laneSmallRead
 	if len(dst) > smallRead {
 		lane = laneBulkRead
@@ -315,6 +322,43 @@ func (c *Client) readOne(ctx context.Context, r ReadRequest, dst []byte) (int, e
 		return 0, err
 	}
 	return call.await(ctx)
+}
+
+func (c *Client) newRead(r *ReadRequest, dst []byte) (*call, header) {
+	h := header{kind: kindRead, chunk: r.Chunk, version: r.Version, offset: r.Offset, length: uint64(len(dst)), node: r.From.Node}
+	call := c.newCall(&h)
+	call.hop, call.dst, call.sums, call.want = r.From, dst, r.Sums, len(dst)
+	call.head = append(call.head[:0], make([]byte, headerSize)...)
+	return call, h
+}
+
+// ReadEach reads from many chunks of one server, with requests that go out together. Of each
+// request, done is called exactly once with its place in the list, from another goroutine or
+// before ReadEach returns: n and err are those of Read, but nothing ends with ctx that was
+// sent. into has at least 1 and at most MaxPayload bytes for each. done must not block. ReadEach blocks no longer than the
+// send window is full and ctx lasts.
+func (c *Client) ReadEach(ctx context.Context, list []ReadRequest, into [][]byte, done func(k, n int, err error)) {
+	var last *clientConn
+	for k := range list {
+		if err := checkChain([]Hop{list[k].From}); err != nil {
+			done(k, 0, err)
+			continue
+		}
+		call, h := c.newRead(&list[k], into[k])
+		call.done = func(err error) { done(k, call.n, err) }
+		cc, err := c.queue(ctx, call, &h, laneBulkRead)
+		if err := call.started(err); err != nil {
+			done(k, 0, err)
+			continue
+		}
+		if last != nil && cc != last {
+			last.out.flush()
+		}
+		last = cc
+	}
+	if last != nil {
+		last.out.flush()
+	}
 }
 
 // readParts splits a read over the size of a frame.

@@ -87,6 +87,11 @@ func (c *Context) Value(key any) any { return c.made().Value(key) }
 
 // Wait returns when done is closed, or with the reason when the context has ended before.
 func Wait(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	default:
+	}
 	if calm, ok := ctx.(Hinter); ok {
 		if _, limited := ctx.Deadline(); !limited {
 			select {
