@@ -46,6 +46,7 @@ type behind struct {
 	asked    [2]uint64          // on it: up to these sequences the master will say at once that a stage is reached
 	asks     [2]bool            // with the next message
 	pushing  bool               // a timer runs that will send
+	touching bool               // files are made and closed, with nothing in between
 	waiters  []*behindWaiter
 
 	lost map[proto.InodeID]error // directories, whose next sync reports it
@@ -179,6 +180,25 @@ func (b *behind) hurry() {
 	defer b.mu.Unlock()
 	b.asks[settled] = true
 	b.push()
+}
+
+// made has it sent at once that a file was made, if files are closed then: the master has it
+// while the program gets its answer and asks for the close. Where more is on its way, that close
+// sends it with what others have done meanwhile.
+func (b *behind) made() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.touching && b.asked[arrived] <= b.received {
+		b.asks[arrived] = true
+		b.push()
+	}
+}
+
+// closes notes whether a file is closed as it was made.
+func (b *behind) closes(asMade bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.touching = asMade
 }
 
 // arrive waits until the master has received a change.

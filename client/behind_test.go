@@ -39,3 +39,52 @@ func TestNobodyWaitsForAnAnswerThatHasCome(t *testing.T) {
 		must(t, b.settle(ctx))
 	})
 }
+
+// mutedStream takes messages and answers none.
+type mutedStream struct {
+	behindStream
+	sent []*pb.ChangesBehind
+}
+
+func (s *mutedStream) Send(message *pb.ChangesBehind) error {
+	s.sent = append(s.sent, message)
+	return nil
+}
+
+// That a file was made is sent before its close where files are closed as they were made, unless
+// more is on its way.
+func TestWhatIsClosedAsMadeIsSentAtOnce(t *testing.T) {
+	b, out := newBehind(nil), &mutedStream{}
+	b.stream, b.running, b.pushing = out, true, true
+	b.add(&pb.ChangeBehind{})
+	b.made()
+	if len(out.sent) != 0 {
+		t.Fatal("it was sent though files may well be written to")
+	}
+	b.closes(true)
+	b.made()
+	if len(out.sent) != 1 || !out.sent[0].TellReceived || len(out.sent[0].Changes) != 1 {
+		t.Fatalf("sent %v", out.sent)
+	}
+	b.add(&pb.ChangeBehind{})
+	b.made()
+	if len(out.sent) != 1 {
+		t.Fatal("it did not wait for what is on its way")
+	}
+	b.mu.Lock()
+	b.advance(&pb.DurableBehind{Received: 1})
+	b.mu.Unlock()
+	b.made()
+	if len(out.sent) != 2 {
+		t.Fatal("it waited for what had arrived")
+	}
+	b.mu.Lock()
+	b.advance(&pb.DurableBehind{Received: 2})
+	b.mu.Unlock()
+	b.closes(false)
+	b.add(&pb.ChangeBehind{})
+	b.made()
+	if len(out.sent) != 2 {
+		t.Fatal("a file that is written to was sent twice")
+	}
+}

@@ -80,8 +80,9 @@ func (c *Client) createHere(ctx context.Context, cred Cred, parent proto.InodeID
 	f := i.attach(cred, flags, m.attr, false)
 	i.mu.Lock()
 	i.durable = true // there are no bytes
-	i.behind = m.mark
+	i.behind, i.made = m.mark, m.mark
 	i.mu.Unlock()
+	c.behind.made()
 	if m.first.chunk != 0 {
 		c.locations.put(i.id, 0, m.first)
 	}
@@ -103,8 +104,11 @@ func (c *Client) changedHere(attr Attr, at mark) Attr {
 // is durable, and all that was done before.
 func (i *inode) arrive(ctx context.Context, sync bool) error {
 	i.mu.Lock()
-	at := i.behind
+	at, made := i.behind, i.made
 	i.mu.Unlock()
+	if made != (mark{}) {
+		i.c.behind.closes(at == made)
+	}
 	switch {
 	case sync:
 		return i.c.settleNames(ctx)
