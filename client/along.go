@@ -63,15 +63,18 @@ const (
 	takeOverTime  = time.Second // the last one so lately
 )
 
+// takesTree tells whether this client seems to remove a tree, and wants what it lists exclusive at
+// once; l.mu is held.
+func (l *leases) takesTree() bool {
+	return l.wantedDirs >= takeOverAfter && time.Since(l.wantedAt) <= takeOverTime
+}
+
 // takesOver tells whether that is to be done, and notes it.
 func (l *leases) takesOver(dir proto.InodeID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := l.attainable(dir)
-	if h == nil || h.along.busy || h.along.taken {
-		return false
-	}
-	if l.wantedDirs < takeOverAfter || time.Since(l.wantedAt) > takeOverTime {
+	h := l.usable(dir) // exclusive it may be already, as an entry of the one above
+	if !l.takesTree() || !l.mayWant(h) || h.along.busy || h.along.taken {
 		return false
 	}
 	l.wantedAt = time.Now()

@@ -165,10 +165,15 @@ func (c *Client) acquireDir(ctx context.Context, dir proto.InodeID) (attr Attr, 
 // l.mu is held.
 func (l *leases) attainable(dir proto.InodeID) *lease {
 	h := l.usable(dir)
-	if l.reserve == nil || h == nil || h.writes() || h.recall != nil || h.busy > 0 || l.contested.has(dir) || l.distrusted.has(dir) {
+	if !l.mayWant(h) || h.writes() {
 		return nil
 	}
 	return h
+}
+
+// mayWant tells whether more may be asked for of what a lease is on; l.mu is held.
+func (l *leases) mayWant(h *lease) bool {
+	return l.reserve != nil && h != nil && h.recall == nil && h.busy == 0 && !l.contested.has(h.ino) && !l.distrusted.has(h.ino)
 }
 
 // wants tells whether a directory is to be asked for, and counts.
@@ -177,6 +182,7 @@ func (l *leases) wants(dir proto.InodeID) bool {
 	defer l.mu.Unlock()
 	h := l.attainable(dir)
 	if h == nil {
+		l.noteWanted(dir) // it may be exclusive, and what is in it not
 		return false
 	}
 	known := h.names != nil && h.names.complete // most likely this client has made it
@@ -184,12 +190,19 @@ func (l *leases) wants(dir proto.InodeID) bool {
 		return false
 	}
 	h.tries = 0
+	l.noteWanted(dir)
+	return true
+}
+
+// noteWanted counts directories that were asked for, one soon after the other; l.mu is held.
+func (l *leases) noteWanted(dir proto.InodeID) {
 	if time.Since(l.wantedAt) > takeOverTime {
 		l.wantedDirs = 0
 	}
-	l.wantedDirs++
-	l.wantedAt = time.Now()
-	return true
+	if dir != l.wantedDir {
+		l.wantedDirs++
+	}
+	l.wantedDir, l.wantedAt = dir, time.Now()
 }
 
 func (l *leases) isComplete(dir proto.InodeID) bool {

@@ -87,6 +87,7 @@ type leases struct {
 	born       time.Time // what second counts from
 	toldName   time.Time // when the kernel was told a name last
 	wantedDirs int       // asked for exclusively, one soon after the other
+	wantedDir  proto.InodeID
 	wantedAt   time.Time // the last one
 	opened     uint32    // opens here so far
 

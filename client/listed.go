@@ -63,6 +63,15 @@ func (l *leases) listedOf(dir proto.InodeID) *listed {
 	return h.names.listed
 }
 
+// listedOnce is listedOf where names may have been made or taken away since: it shows the way of a
+// walk all the same. l.mu is held.
+func (l *leases) listedOnce(dir proto.InodeID) *listed {
+	if h := l.usable(dir); h != nil && h.names != nil {
+		return h.names.listed
+	}
+	return nil
+}
+
 // listedHere lists a directory, if that can be answered here.
 func (c *Client) listedHere(cred Cred, dir proto.InodeID, attrs bool) (DirPage, bool) {
 	page, ok := c.leases.listing(cred, dir, attrs)

@@ -267,6 +267,9 @@ func (c *Client) removeHere(cred Cred, parent proto.InodeID, name string, isDir 
 	}
 	l.localLoss(h, now)
 	l.localNames(dir, now, -1, links)
+	if l.takesTree() {
+		l.wantedAt = time.Now()
+	}
 	l.putName(dir, name, 0, dir.attr.Change)
 	change := newChange(kind, cred, now)
 	change.Inode, change.Parent, change.Name = uint64(ino), uint64(parent), []byte(name)

@@ -174,7 +174,7 @@ func (c *Client) ReadDir(ctx context.Context, cred Cred, ino proto.InodeID, cook
 			c.accesses.note(ino, nil, time.Now())
 			return page, nil
 		}
-		req.Also, req.Deep = c.leases.walkOn(ino)
+		req.Also, req.Deep, req.Alone = c.leases.walkOn(ino)
 	}
 	page, err := c.readPage(ctx, cred, req)
 	if err == nil {

@@ -25,12 +25,19 @@ type walk struct {
 	used  int // of them, those that somebody has asked for
 }
 
-// walkOn gives the directories to be listed together with one; deep: so many, with those that are found in them.
-func (l *leases) walkOn(dir proto.InodeID) (also []uint64, deep uint32) {
+// walkOn gives the directories to be listed together with one; deep: so many, with those that are found
+// in them; alone: exclusive, for this walk takes names away.
+func (l *leases) walkOn(dir proto.InodeID) (also []uint64, deep uint32, alone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	also, deep = l.stepOn(dir)
+	return also, deep, l.takesTree()
+}
+
+// stepOn is walkOn but for alone; l.mu is held.
+func (l *leases) stepOn(dir proto.InodeID) (also []uint64, deep uint32) {
 	above := l.above[dir]
-	up, upper := l.listedOf(above), l.listedOf(l.above[above])
+	up, upper := l.listedOnce(above), l.listedOnce(l.above[above])
 	w := &l.walk
 	if up == nil {
 		return nil, 0
@@ -55,7 +62,7 @@ func (l *leases) walkOn(dir proto.InodeID) (also []uint64, deep uint32) {
 		if len(also) >= w.ahead {
 			break
 		}
-		if aunt := l.listedOf(e.Inode); aunt != nil {
+		if aunt := l.listedOnce(e.Inode); aunt != nil {
 			also = l.follow(aunt, 0, w.ahead, also)
 		}
 	}

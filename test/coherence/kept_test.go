@@ -255,3 +255,67 @@ func TestRemovingATreeCostsFewCalls(t *testing.T) {
 	}
 	must(own.Close())
 }
+
+// Who lists what is removed, as rm -r does, has it with the listings.
+func TestRemovingAListedTreeCostsFewerCalls(t *testing.T) {
+	const folders, subfolders, files = 8, 8, 6
+	cluster.NeedsLeases(t)
+	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, Memory: true})
+	ctx, cred := t.Context(), client.Cred{}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := c.Client()
+	fill := func(dir proto.InodeID) {
+		for k := range files {
+			_, err := first.Mknod(ctx, cred, dir, fmt.Sprint("file", k), unix.S_IFREG|0o644, 0)
+			must(err)
+		}
+	}
+	top, err := first.Mkdir(ctx, cred, first.Root(), "top", 0o755)
+	must(err)
+	for i := range folders {
+		dir, err := first.Mkdir(ctx, cred, top.Inode, fmt.Sprint(i), 0o755)
+		must(err)
+		fill(dir.Inode)
+		for j := range subfolders {
+			sub, err := first.Mkdir(ctx, cred, dir.Inode, fmt.Sprint(j), 0o755)
+			must(err)
+			fill(sub.Inode)
+		}
+	}
+	must(first.Close())
+	var count callCount
+	own, err := client.Dial(ctx, c.Master.Address, client.Options{NamesBehind: true, PermissionsChecked: true, DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(count.count)}})
+	must(err)
+	var remove func(dir proto.InodeID)
+	remove = func(dir proto.InodeID) {
+		page, err := own.ReadDir(ctx, cred, dir, 0, true)
+		must(err)
+		for _, e := range page.Entries {
+			if e.Type != unix.S_IFDIR {
+				must(own.Unlink(ctx, cred, dir, e.Name))
+				continue
+			}
+			remove(e.Inode)
+			must(own.Rmdir(ctx, cred, dir, e.Name))
+		}
+	}
+	_, err = own.Lookup(ctx, cred, own.Root(), "top")
+	must(err)
+	count.take()
+	remove(top.Inode)
+	calls, sum := count.take()
+	t.Logf("%d calls: %v", sum, calls)
+	if sum > folders*subfolders/2 {
+		t.Errorf("%d folders: %d calls: %v", 1+folders+folders*subfolders, sum, calls)
+	}
+	must(own.Rmdir(ctx, cred, own.Root(), "top"))
+	if _, err := own.Lookup(ctx, cred, own.Root(), "top"); !errors.Is(err, proto.NotFound) {
+		t.Errorf("the tree is there: %v", err)
+	}
+	must(own.Close())
+}
