@@ -22,8 +22,9 @@ import (
 const (
 	callTimeout = 5 * time.Second // for an answer of the master
 
-	maxChanged = 10_000 // replicas in one heartbeat
-	maxResults = 1000   // results in one heartbeat
+	maxChanged = 10_000                 // replicas in one heartbeat
+	maxResults = 1000                   // results in one heartbeat
+	patience   = 100 * time.Millisecond // of a heartbeat with replicas that are in use
 )
 
 type agentOptions struct {
@@ -197,7 +198,7 @@ func (s *session) beat(ctx context.Context) error {
 	ticker := time.NewTicker(min(s.heartbeat, s.deadAfter/3)) // so that the lease does not end in between
 	defer ticker.Stop()
 	for {
-		request, more := s.compose()
+		request, more := s.compose(ctx)
 		s.sending(time.Now())
 		if err := s.stream.Send(request); err != nil {
 			return proto.E(proto.Unavailable, "heartbeat to", s.master, "the stream broke")
@@ -222,8 +223,9 @@ func (s *session) logOrders() {
 	}
 }
 
-// compose builds the next heartbeat; more: it could not hold everything.
-func (s *session) compose() (request *pb.HeartbeatRequest, more bool) {
+// compose builds the next heartbeat; more: it could not hold everything. It waits for no disk:
+// one that hangs does not keep the master from hearing of the others.
+func (s *session) compose(ctx context.Context) (request *pb.HeartbeatRequest, more bool) {
 	request = &pb.HeartbeatRequest{
 		Node:        uint32(s.store.membership.Load().node),
 		Incarnation: s.store.incarnation,
@@ -238,10 +240,15 @@ func (s *session) compose() (request *pb.HeartbeatRequest, more bool) {
 	more = len(s.results) > 0
 	s.mu.Unlock()
 	ids, left := s.store.changes.take(maxChanged)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for _, id := range ids {
-		if state := s.store.replicaState(id); state != nil {
+		switch state, busy := s.store.stateWithin(ctx, id); {
+		case busy:
+			s.store.changes.note(id, false) // for the next heartbeat
+		case state != nil:
 			request.Changed = append(request.Changed, state)
-		} else {
+		default:
 			request.Removed = append(request.Removed, uint64(id))
 		}
 	}

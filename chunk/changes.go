@@ -1,6 +1,7 @@
 package chunk
 
 import (
+	"context"
 	"slices"
 	"sync"
 
@@ -64,6 +65,33 @@ func (s *Store) replicaState(id proto.ChunkID) *pb.ReplicaState {
 	return nil
 }
 
+// stateWithin is replicaState for who cannot wait for a disk; busy: the replica was in use until ctx ended.
+func (s *Store) stateWithin(ctx context.Context, id proto.ChunkID) (state *pb.ReplicaState, busy bool) {
+	r := s.find(id)
+	if r == nil {
+		return nil, false
+	}
+	if r.mu.TryRLock() {
+		defer r.mu.RUnlock()
+		return r.describeLocked(), false
+	}
+	if !r.awaited.CompareAndSwap(false, true) {
+		return nil, true // it has been in use since an earlier heartbeat
+	}
+	done := make(chan *pb.ReplicaState, 1)
+	go func() { // ends with the work on the replica; one for each at most
+		state := r.describe()
+		r.awaited.Store(false)
+		done <- state
+	}()
+	select {
+	case state = <-done:
+		return state, false
+	case <-ctx.Done():
+		return nil, true
+	}
+}
+
 // noteBroken remembers that a write was applied at a version here and failed elsewhere in
 // the chain. The master hears of it unless its writer has seen to it by then, and a later
 // start counts the replica as unclean.
@@ -87,6 +115,11 @@ func (s *Store) noteBroken(chunk uuid.UUID, v proto.Version) {
 func (r *replica) describe() *pb.ReplicaState {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.describeLocked()
+}
+
+// describeLocked is describe for who has mu.
+func (r *replica) describeLocked() *pb.ReplicaState {
 	if r.state != whole {
 		return nil
 	}

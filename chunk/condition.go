@@ -1,5 +1,7 @@
 package chunk
 
+import "github.com/distrifs/distrifs/proto"
+
 // condition is what is wrong with a folder's disk as a whole. Its replicas are reported
 // with it, and the master has them elsewhere: those of a slow disk move, those of one that
 // failed are replaced from others. They are readable here as long as the disk gives them.
@@ -26,7 +28,7 @@ func (f *folder) judge() {
 func (f *folder) is(c condition) bool { return condition(f.condition.Load()) == c }
 
 // tellConditions has the master told of all replicas in folders whose condition is
-// another than it was told. It is called from one goroutine.
+// another than it was told. It is called from one goroutine, and waits for no disk.
 func (s *Store) tellConditions() {
 	for _, f := range s.folders {
 		now := condition(f.condition.Load())
@@ -34,11 +36,24 @@ func (s *Store) tellConditions() {
 			continue
 		}
 		f.told = now
-		list := s.scrubList(f, 0)
-		for _, item := range list {
-			s.changes.note(item.id, false)
+		count := 0
+		for _, r := range s.replicas(func(proto.ChunkID) bool { return true }) {
+			if r.mayBeIn(f) {
+				s.changes.note(r.id, false)
+				count++
+			}
 		}
 		s.changes.kick()
-		s.log.Warn("the condition of a data folder has changed: the master is told of its replicas", "folder", f.path, "replicas", len(list))
+		s.log.Warn("the condition of a data folder has changed: the master is told of its replicas", "folder", f.path, "replicas", count)
 	}
+}
+
+// mayBeIn is also true for a replica that is in use, in whatever folder: who uses it may wait
+// for its disk, and to tell of one too many costs nothing.
+func (r *replica) mayBeIn(f *folder) bool {
+	if !r.mu.TryRLock() {
+		return true
+	}
+	defer r.mu.RUnlock()
+	return r.folder == f && r.state == whole
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/distrifs/distrifs/internal/disk"
 	"github.com/distrifs/distrifs/proto"
+	"github.com/distrifs/distrifs/proto/pb"
 )
 
 // spread is a store of two folders with 20 replicas; inB are those in /b.
@@ -78,7 +79,7 @@ func TestDiskFails(t *testing.T) {
 			if slow, failing := inCondition(s); len(slow) > 0 || !slices.Equal(failing, inB) {
 				t.Errorf("slow %v, failing %v", slow, failing)
 			}
-			if a, b := s.folders[0].status(), s.folders[1].status(); a.Fault != "" || a.Sick || b.Fault == "" || !b.Sick || b.FreeBytes != 0 {
+			if a, b := s.folders[0].status(), s.folders[1].status(); a.Fault != "" || a.Sick || !strings.Contains(b.Fault, "/b: input/output error: ") || strings.Contains(b.Fault, "/b /b") || !b.Sick || b.FreeBytes != 0 {
 				t.Errorf("status %v, %v", a, b)
 			}
 			if got, err := read(t, s, testChunk(int(inB[1])), 1, 0, 100); err != nil || string(got) != "content" {
@@ -176,4 +177,66 @@ func TestSlowIsBetterThanNowhere(t *testing.T) {
 	s.folders[0].pulse.slow = true
 	s.folders[0].judge()
 	newOnesGoTo(t, s, 1, "/a")
+}
+
+// A disk that hangs holds up neither heartbeats nor what they tell of other replicas; those that wait
+// for it are told of when it goes on.
+func TestHangingDiskDelaysNoHeartbeat(t *testing.T) {
+	mem := disk.NewMem()
+	s, inB := spread(t, mem)
+	s.membership.Store(&membership{testCluster, 7, testCapacity, 3})
+	hung, goOn := make(chan struct{}), make(chan struct{})
+	mem.SetHook(func(op disk.Op, name string) error {
+		if op == disk.OpRemove && strings.HasPrefix(name, "/b/") {
+			close(hung)
+			<-goOn
+		}
+		return nil
+	})
+	deleted := make(chan error)
+	go func() { deleted <- s.Delete(inB[0], 1, 3) }()
+	<-hung
+	s.folders[1].pulse.slow = true
+	s.folders[1].judge()
+	beats := make(chan *pb.HeartbeatRequest)
+	a := &session{agent: newAgent(s, agentOptions{})}
+	go func() {
+		s.tellConditions()
+		for range 2 {
+			request, _ := a.compose(t.Context())
+			beats <- request
+		}
+	}()
+	next := func() (slow, removed []proto.ChunkID) {
+		t.Helper()
+		select {
+		case request := <-beats:
+			for _, r := range request.Changed {
+				if r.Slow {
+					slow = append(slow, proto.ChunkID(r.Chunk))
+				}
+			}
+			for _, id := range request.Removed {
+				removed = append(removed, proto.ChunkID(id))
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("the heartbeat waits for the disk")
+		}
+		return slow, removed
+	}
+	if slow, removed := next(); !slices.Equal(slow, inB[1:]) || len(removed) > 0 {
+		t.Errorf("while the disk hangs: slow %v, removed %v; want %v", slow, removed, inB[1:])
+	}
+	next()
+	close(goOn)
+	must(t, <-deleted)
+	for removed := []proto.ChunkID(nil); len(removed) == 0; { // who waited for the replica may not have run yet
+		go func() {
+			request, _ := a.compose(t.Context())
+			beats <- request
+		}()
+		if _, removed = next(); len(removed) > 0 && removed[0] != inB[0] {
+			t.Errorf("removed: %v", removed)
+		}
+	}
 }

@@ -67,7 +67,7 @@ func (r *replica) fill(ctx context.Context, read pieceReader) error {
 		return err
 	}
 	if err := r.file.Sync(); err != nil {
-		return r.folder.failed("sync "+r.subject(), err)
+		return r.folder.failed("sync", r.subject(), err)
 	}
 	return nil
 }

@@ -209,19 +209,19 @@ func (f *folder) tmpPath(name uuid.UUID) string {
 	return filepath.Join(f.path, tmpDir, fmt.Sprintf("%s%s.%d", chunkPrefix, name, f.temporaries.Add(1)))
 }
 
-// failed takes note of an error of the disk and gives it its kind: NoSpace, or
-// IO, which puts the folder out of service for writes.
-func (f *folder) failed(op string, err error) error {
+// failed takes note of an error of the disk, of doing op to subject, and gives it its kind:
+// NoSpace, or IO, which puts the folder out of service for writes.
+func (f *folder) failed(op, subject string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		f.mu.Lock()
 		f.full = true
 		f.mu.Unlock()
-		return &proto.Error{Kind: proto.NoSpace, Op: op, Subject: f.path, Detail: "delete files or add data folders", Err: err}
+		return &proto.Error{Kind: proto.NoSpace, Op: op, Subject: subject, Detail: "delete files or add data folders", Err: err}
 	}
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) { // not the disk's fault
-		return &proto.Error{Kind: proto.Unavailable, Op: op, Subject: f.path, Detail: "raise the limit of open files", Err: err}
+		return &proto.Error{Kind: proto.Unavailable, Op: op, Subject: subject, Detail: "raise the limit of open files", Err: err}
 	}
-	failure := &proto.Error{Kind: proto.IO, Op: op, Subject: f.path, Err: err}
+	failure := &proto.Error{Kind: proto.IO, Op: op, Subject: subject, Err: err}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fault == nil {
@@ -252,7 +252,7 @@ func (f *folder) isFull() bool {
 func (f *folder) refresh() {
 	total, free, err := f.fs.Usage(f.path)
 	if err != nil {
-		_ = f.failed("ask for free space", err) // noted in f.fault, which status reports
+		_ = f.failed("ask for free space", f.path, err) // noted in f.fault, which status reports
 		return
 	}
 	f.mu.Lock()

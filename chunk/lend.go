@@ -40,7 +40,7 @@ func (s *Store) Lend(chunk uuid.UUID, v proto.Version) (loan.File, loan.Geometry
 	r.used.Store(true)
 	file, err := r.folder.fs.OpenFile(r.path(), os.O_RDONLY, 0)
 	if err != nil {
-		return nil, g, r.folder.failed("lend "+r.subject(), err)
+		return nil, g, r.folder.failed("lend", r.subject(), err)
 	}
 	lent, ok := file.(loan.File)
 	if !ok {

@@ -223,7 +223,7 @@ func (s *Store) become(m *membership) error {
 			sb.Cluster, sb.Node, sb.ChunkSize, sb.Epoch = clusterText(m.cluster), m.node, int64(m.layout), m.epoch
 		})
 		if err != nil {
-			errs = append(errs, f.failed("write superblock", err))
+			errs = append(errs, f.failed("write superblock", f.path, err))
 		}
 	}
 	if len(errs) == len(s.folders) { // a folder that failed is out of service; one good one remembers

@@ -121,7 +121,7 @@ func (s *Store) Delete(id proto.ChunkID, v proto.Version, epoch proto.Epoch) err
 		return r.fail(proto.WrongVersion, "delete", fmt.Sprintf("the order is for version %d at most", v), nil)
 	}
 	if err := r.folder.fs.Remove(r.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return r.folder.failed("delete "+r.subject(), err)
+		return r.folder.failed("delete", r.subject(), err)
 	}
 	s.drop(r)
 	s.changes.note(id, false)
@@ -236,7 +236,7 @@ func (s *Store) name(d, old *replica) error {
 	s.cache.add(d)
 	s.changes.note(d.id, false)
 	if err := d.folder.fs.SyncDir(d.folder.dirOf(d.id)); err != nil {
-		return d.lose(d.folder.failed("sync folder of "+d.subject(), err)) // L9
+		return d.lose(d.folder.failed("sync folder of", d.subject(), err)) // L9
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func (f *folder) probe() time.Duration {
 	}
 	began := time.Now()
 	if err := f.writeProbe(); err != nil {
-		_ = f.failed("probe", err) // noted: the folder is out of service and reported
+		_ = f.failed("probe", f.path, err) // noted: the folder is out of service and reported
 		return -1
 	}
 	return time.Since(began)

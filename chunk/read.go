@@ -214,7 +214,7 @@ func (r *replica) readBlocks(dst []byte, off int64) error {
 	case errors.Is(err, io.EOF):
 		return r.lose(damaged("file ends at %d", off+int64(n)))
 	default:
-		err = r.folder.failed("read "+r.subject(), err)
+		err = r.folder.failed("read", r.subject(), err)
 		r.damagedBlock((off+int64(n))/blockSize, err)
 		return err
 	}

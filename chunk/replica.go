@@ -27,6 +27,7 @@ type replica struct {
 	pins    atomic.Int32              // who uses file without mu; raised and lowered with mu held
 	corrupt atomic.Bool               // a block could not be read as it was written
 	lost    atomic.Pointer[lostCause] // nil: not lost
+	awaited atomic.Bool               // a heartbeat has somebody wait for mu
 
 	mu      sync.RWMutex // protects all below
 	folder  *folder
@@ -142,7 +143,7 @@ func (r *replica) open() error {
 		return r.lose(damaged("file %s is gone", r.path()))
 	}
 	if err != nil {
-		return r.folder.failed("open "+r.subject(), err)
+		return r.folder.failed("open", r.subject(), err)
 	}
 	t, err := r.readTable(file)
 	if err != nil {
@@ -161,7 +162,7 @@ func (r *replica) readTable(file disk.File) (table, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, r.lose(damaged("file ends within its footer or table"))
 		}
-		return nil, r.lose(r.folder.failed("read footer of "+r.subject(), err))
+		return nil, r.lose(r.folder.failed("read footer of", r.subject(), err))
 	}
 	f, err := decodeFooter(raw[:footerPageSize])
 	if err != nil {
@@ -191,7 +192,7 @@ func (r *replica) writeFooter(flags uint32) error {
 	s := getScratch()
 	defer s.release()
 	if _, err := r.file.WriteAt(r.footer(s, flags), r.layout().footerAt()); err != nil {
-		return r.folder.failed("write footer of "+r.subject(), err)
+		return r.folder.failed("write footer of", r.subject(), err)
 	}
 	r.flags = flags
 	return nil
@@ -209,7 +210,7 @@ func (r *replica) harden() error {
 	s := getScratch()
 	defer s.release()
 	if err := r.file.WriteSynced(r.footer(s, r.flags), r.layout().footerAt()); err != nil {
-		return r.lose(r.folder.failed("sync "+r.subject(), err)) // L9
+		return r.lose(r.folder.failed("sync", r.subject(), err)) // L9
 	}
 	return nil
 }
@@ -233,7 +234,7 @@ func (r *replica) beginPeriod() error {
 	}
 	if r.state == whole {
 		if err := r.file.Sync(); err != nil {
-			return r.lose(r.folder.failed("sync "+r.subject(), err)) // L9
+			return r.lose(r.folder.failed("sync", r.subject(), err)) // L9
 		}
 	}
 	r.store.dirty.add(r)

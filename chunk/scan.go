@@ -51,7 +51,7 @@ func (f *folder) emptyTmp() error {
 func (s *Store) scanDir(f *folder, bucket proto.ChunkID) error {
 	entries, err := f.fs.ReadDir(f.dirOf(bucket))
 	if err != nil {
-		_ = f.failed("list chunks", err) // noted: the folder is out of service and reported
+		_ = f.failed("list chunks", f.path, err) // noted: the folder is out of service and reported
 		return nil
 	}
 	cluster := s.membership.Load().cluster
@@ -93,7 +93,7 @@ func (s *Store) found(f *folder, id proto.ChunkID) error {
 func (r *replica) inspect() error {
 	file, err := r.folder.fs.OpenFile(r.path(), os.O_RDWR, 0)
 	if err != nil {
-		return r.folder.failed("open "+r.path(), err)
+		return r.folder.failed("open", r.path(), err)
 	}
 	err = r.adoptFooter(file)
 	if err == nil && r.flags&flagWriting != 0 {
@@ -107,14 +107,14 @@ func (r *replica) inspect() error {
 func (r *replica) adoptFooter(file disk.File) error {
 	size, err := file.Size()
 	if err != nil {
-		return r.folder.failed("read size of "+r.path(), err)
+		return r.folder.failed("read size of", r.path(), err)
 	}
 	if size != r.layout().fileSize() {
 		return damaged("file has %d bytes instead of %d", size, r.layout().fileSize())
 	}
 	var page [footerPageSize]byte
 	if n, err := file.ReadAt(page[:], r.layout().footerAt()); n < len(page) {
-		return r.folder.failed("read footer of "+r.path(), err)
+		return r.folder.failed("read footer of", r.path(), err)
 	}
 	f, err := decodeFooter(page[:])
 	if err != nil {
@@ -147,7 +147,7 @@ func (s *Store) double(r *replica) error {
 	to := filepath.Join(f.path, quarantineDir, fmt.Sprintf("%s.%d", filepath.Base(loser.path()), s.incarnation))
 	f.log.Warn("a chunk stands in two data folders: the older file goes to quarantine", "chunk", r.id, "version", loser.version, "file", to)
 	if err := f.fs.Rename(loser.path(), to); err != nil {
-		_ = f.failed("quarantine "+loser.path(), err) // noted: the folder is out of service and reported
+		_ = f.failed("quarantine", loser.path(), err) // noted: the folder is out of service and reported
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ func (r *replica) recover() error {
 	}
 	raw := make([]byte, r.layout().blocks()*entrySize)
 	if n, err := r.file.ReadAt(raw, r.layout().tableAt()); n < len(raw) {
-		return r.folder.failed("read table of "+r.path(), err)
+		return r.folder.failed("read table of", r.path(), err)
 	}
 	r.table = decodeEntries(raw)
 	blocks := max(blocksOf(r.length), r.table.used())
@@ -178,7 +178,7 @@ func (r *replica) recover() error {
 	}
 	r.writes++
 	if err := r.file.PunchHole(blocks*blockSize, int64(r.layout())-blocks*blockSize); err != nil { // doc.go, 4
-		return r.folder.failed("punch hole into "+r.path(), err)
+		return r.folder.failed("punch hole into", r.path(), err)
 	}
 	if torn == 0 && end <= r.length {
 		return nil
@@ -204,7 +204,7 @@ func (r *replica) rescan(blocks int64) (torn int, end int64, err error) {
 	for off := int64(0); off < blocks*blockSize; off += int64(len(buffer)) {
 		buffer = buffer[:min(int64(len(buffer)), blocks*blockSize-off)]
 		if n, err := r.file.ReadAt(buffer, off); n < len(buffer) && !errors.Is(err, io.EOF) {
-			return 0, 0, r.folder.failed("read "+r.path(), err)
+			return 0, 0, r.folder.failed("read", r.path(), err)
 		} else if n < len(buffer) {
 			return 0, 0, damaged("file ends at %d", off+int64(n))
 		}

@@ -258,7 +258,7 @@ func (v *verification) open() error {
 
 // unreadable reports a replica that the disk does not give.
 func (v *verification) unreadable(op string, block int64, err error) error {
-	if err = v.folder.failed(op+" "+v.subject(), err); proto.KindOf(err) == proto.IO {
+	if err = v.folder.failed(op, v.subject(), err); proto.KindOf(err) == proto.IO {
 		v.damagedBlock(block, err)
 	}
 	return err

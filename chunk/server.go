@@ -105,8 +105,9 @@ func (s *Server) Serve(listener net.Listener) error {
 		s.lender(address, listener),
 		func() { s.every(settleEvery, func() { s.settle() }) },
 		func() {
-			s.every(refreshEvery, func() { s.store.refresh(); s.store.lookForFolders(); s.store.tellConditions() })
+			s.every(refreshEvery, func() { s.store.refresh(); s.store.lookForFolders() })
 		},
+		func() { s.every(refreshEvery, s.store.tellConditions) }, // by itself: to look at a disk that hangs takes long
 	)...) {
 		return errors.Join(proto.E(proto.Unavailable, "serve", "", "the chunkserver is closed"), listener.Close())
 	}

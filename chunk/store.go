@@ -191,14 +191,14 @@ func (s *Store) draft(r *replica) error {
 	r.draft = r.folder.tmpPath(r.name)
 	file, err := r.folder.fs.OpenFile(r.draft, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return r.folder.failed("create "+r.subject(), err)
+		return r.folder.failed("create", r.subject(), err)
 	}
 	r.file, r.table, r.length, r.flags, r.stale = file, nil, 0, flagWriting|r.ownFlags(), false
 	r.lost.Store(nil) // of an attempt in another folder
 	r.corrupt.Store(false)
 	if err := file.Truncate(s.layout().fileSize()); err != nil {
 		s.discard(r)
-		return r.folder.failed("create "+r.subject(), err)
+		return r.folder.failed("create", r.subject(), err)
 	}
 	r.folder.place(int64(s.layout()))
 	return nil
@@ -207,7 +207,7 @@ func (s *Store) draft(r *replica) error {
 // adopt renames a draft to its name. Needs r.mu for writing.
 func (r *replica) adopt() error {
 	if err := r.folder.fs.Rename(r.draft, r.folder.chunkPath(r.id, r.name)); err != nil {
-		return r.folder.failed("name "+r.subject(), err)
+		return r.folder.failed("name", r.subject(), err)
 	}
 	r.draft, r.state = "", whole
 	return nil

@@ -78,10 +78,10 @@ func (r *replica) sync(settle bool) error {
 		return r.check("sync", r.version)
 	}
 	if err != nil {
-		return r.lose(r.folder.failed("sync "+r.subject(), err)) // L9
+		return r.lose(r.folder.failed("sync", r.subject(), err)) // L9
 	}
 	if nameErr != nil {
-		return r.lose(r.folder.failed("sync folder of "+r.subject(), nameErr)) // L9
+		return r.lose(r.folder.failed("sync folder of", r.subject(), nameErr)) // L9
 	}
 	r.synced, r.fresh, r.firm = max(r.synced, writes), false, max(r.firm, version)
 	if settle && r.writes == writes && r.file != nil {
@@ -117,7 +117,7 @@ func (r *replica) unsynced() bool {
 // them had failed. Needs mu for writing, and an open file.
 func (r *replica) rewrite() error {
 	if _, err := r.file.WriteAt(encodeEntries(nil, r.table), r.layout().tableAt()); err != nil {
-		return r.folder.failed("write table of "+r.subject(), err)
+		return r.folder.failed("write table of", r.subject(), err)
 	}
 	if err := r.writeFooter(r.flags); err != nil {
 		return err

@@ -28,7 +28,7 @@ func (f *folder) vanished() (bool, error) {
 	now := f.absences == vanishedAfter
 	f.mu.Unlock()
 	if now {
-		err = f.failed("find superblock", err)
+		err = f.failed("find superblock", f.path, err)
 	}
 	return now, err
 }

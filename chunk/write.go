@@ -105,7 +105,7 @@ func (r *replica) put(off int64, data []byte, sums []uint32) error {
 	}
 	n, err := r.file.WriteAt(data, off)
 	if err != nil {
-		return r.reconcile(s, first, off+int64(n), r.folder.failed("write to "+r.subject(), err))
+		return r.reconcile(s, first, off+int64(n), r.folder.failed("write to", r.subject(), err))
 	}
 	return r.lengthen(off + int64(len(data)))
 }
@@ -163,7 +163,7 @@ func (r *replica) putEntries(s *scratch, first int64) error {
 		copy(r.table[first:], s.new)
 		return nil
 	}
-	err = r.folder.failed("write table of "+r.subject(), err)
+	err = r.folder.failed("write table of", r.subject(), err)
 	s.raw = encodeEntries(s.raw, s.old)
 	if _, undoErr := r.file.WriteAt(s.raw[:n], r.layout().tableAt()+first*entrySize); undoErr != nil {
 		r.stale = true
@@ -255,7 +255,7 @@ func (r *replica) punch(off, end int64) error {
 		return err
 	}
 	if err := r.file.PunchHole(off, end-off); err != nil {
-		return r.reconcile(s, first, 0, r.folder.failed("punch hole into "+r.subject(), err))
+		return r.reconcile(s, first, 0, r.folder.failed("punch hole into", r.subject(), err))
 	}
 	return nil
 }
