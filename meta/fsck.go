@@ -34,7 +34,7 @@ func (m *Master) Fsck(req *pb.FsckRequest, stream fsckStream) error {
 	if m.inSafeMode() {
 		return proto.E(proto.Unavailable, "fsck", "", "too few chunkservers have reported since the master's start; try again in a minute")
 	}
-	f := &fsck{Master: m, stream: stream, repair: req.Repair, problems: map[proto.ChunkID][]*pb.FsckFinding{}, summary: &pb.FsckSummary{}}
+	f := &fsck{Master: m, stream: stream, repair: req.Repair, problems: map[proto.ChunkID][]*pb.FsckFinding{}, summary: &pb.FsckSummary{}, began: m.cfg.Now()}
 	var err error
 	if f.tree, err = m.reloaded(); err != nil {
 		return f.send(&pb.FsckFinding{Kind: pb.FsckKind_FSCK_DAMAGED, Detail: fmt.Sprintf("the metadata contradict themselves: %v", err),
@@ -77,6 +77,7 @@ type fsck struct {
 	stream   fsckStream
 	tree     *state.State
 	repair   bool
+	began    time.Time
 	problems map[proto.ChunkID][]*pb.FsckFinding // without path and index
 	summary  *pb.FsckSummary
 	unneeded []registry.Stray // replicas of freed chunks
@@ -209,9 +210,22 @@ func (f *fsck) staleRemedy(c state.Chunk, s registry.Stray) string {
 	if !f.repair {
 		return "it is removed by and by, or now with --repair; nothing is lost"
 	}
-	f.removeOneExtra(f.stream.Context(), s)
+	if !f.remove(s) {
+		return "it is removed when the chunk is not being written to; nothing is lost"
+	}
 	f.summary.Healed++
 	return "removed; nothing is lost"
+}
+
+// remove waits with a replica of what was written a moment ago, but not for ever.
+func (f *fsck) remove(s registry.Stray) (gone bool) {
+	for !f.removeOneExtra(f.stream.Context(), s) {
+		if f.cfg.Now().Sub(f.began) > 2*f.cfg.Quiet || f.stream.Context().Err() != nil {
+			return false
+		}
+		time.Sleep(f.cfg.Quiet / 10)
+	}
+	return true
 }
 
 // walk goes through the tree and sends what is wrong with the chunks of its files.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,34 @@ func TestFsckRepairs(t *testing.T) {
 			t.Errorf("%v: %v", summary, lines)
 		}
 		time.Sleep(time.Minute)
+		if lines, _ := c.fsck(true); len(lines) != 0 {
+			t.Errorf("after the repair: %v", lines)
+		}
+	})
+}
+
+// Of what was written a moment ago a stale replica stays for now: it is waited for, and "removed" is
+// said of what is gone.
+func TestFsckRemovesWhatItSays(t *testing.T) {
+	inCluster(t, 4, Config{RepairEvery: time.Hour}, func(c *cluster) {
+		one := c.connect(&pb.Hello{})
+		defer one.vanish()
+		f := one.files(1)[0]
+		chain, other := c.chainOf(f.Chunk), c.nodes[0]
+		for _, n := range c.nodes {
+			if !slices.Contains(chain, n) {
+				other = n
+			}
+		}
+		other.hold(&pb.ReplicaState{Chunk: f.Chunk.Chunk, Version: 1}, true)
+		time.Sleep(time.Second)
+		if !c.master.nodes.Recent(proto.ChunkID(f.Chunk.Chunk)) {
+			t.Fatal("it has been quiet: this shows nothing")
+		}
+		lines, _ := c.fsck(true)
+		if len(lines) != 1 || !strings.HasSuffix(lines[0], ": removed; nothing is lost") || other.has(f.Chunk.Chunk) != 0 {
+			t.Errorf("version %d is there after %v", other.has(f.Chunk.Chunk), lines)
+		}
 		if lines, _ := c.fsck(true); len(lines) != 0 {
 			t.Errorf("after the repair: %v", lines)
 		}

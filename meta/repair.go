@@ -412,21 +412,23 @@ func (m *Master) extras() (extra []registry.Stray) {
 	return extra
 }
 
-func (m *Master) removeOneExtra(ctx context.Context, s registry.Stray) {
+// removeOneExtra tells whether the replica is gone: one that may still be needed stays for now.
+func (m *Master) removeOneExtra(ctx context.Context, s registry.Stray) (gone bool) {
 	done, ok := m.work.try(s.Chunk)
 	if !ok {
-		return
+		return false
 	}
 	defer done()
 	c, ok := m.machine.chunk(s.Chunk)
 	if !ok || slices.Contains(c.Chain, s.Node) || m.nodes.Good(c) < int(m.cluster.Replicas) || m.nodes.Recent(c.ID) {
-		return
+		return false
 	}
 	if err := m.deleteFrom(ctx, s.Node, c.ID, s.Replica.Version, "not in the chain"); err != nil {
 		m.log.Warn("delete extra replica", "chunk", c.ID, "node", s.Node, "error", err)
-		return
+		return false
 	}
 	m.log.Debug("extra replica removed", "chunk", c.ID, "node", s.Node, "version", s.Replica.Version)
+	return true
 }
 
 // watchNodes declares chunkservers dead.
