@@ -37,6 +37,9 @@ func (l *leases) ownedDir(ino proto.InodeID, cred Cred) *lease {
 // maxDirLinks of a directory is half of what the master allows.
 const maxDirLinks = 1 << 30
 
+// maxLinks of a file is half of what the master allows.
+const maxLinks = 1 << 15
+
 // mayChange tells whether the caller may change the names of a directory without ACL.
 func (c Cred) mayChange(dir *Attr) bool { return c.UID == 0 || c.bits(dir)&3 == 3 }
 
@@ -228,6 +231,32 @@ func (n *node) inherits(cred Cred, dir *Attr) (mode, gid uint32, sure bool) {
 		mode &^= cred.Umask & 0o777
 	}
 	return mode, gid, true
+}
+
+// linkHere gives a file one more name, if that can be answered here.
+func (c *Client) linkHere(cred Cred, ino, parent proto.InodeID, name string) (attr Attr, at mark, done bool) {
+	l := c.leases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !c.mayAnswer() || !validName(name) {
+		return Attr{}, mark{}, false
+	}
+	dir, h := l.ownedDir(parent, cred), l.owned(ino)
+	if dir == nil || h == nil || h.attr.isDir() || h.attr.Nlink == 0 || h.attr.Nlink >= maxLinks {
+		return Attr{}, mark{}, false
+	}
+	if other, known := l.name(dir, name); !known || other != 0 {
+		return Attr{}, mark{}, false
+	}
+	now := l.moment(dir, h)
+	l.localChange(h, now)
+	h.attr.Nlink++
+	l.localNames(dir, now, 1, 0)
+	l.putName(dir, name, ino, dir.attr.Change)
+	change := newChange(pb.ChangeBehind_LINK, cred, now)
+	change.Inode, change.Parent, change.Name = uint64(ino), uint64(parent), []byte(name)
+	at = c.behind.add(change)
+	return h.attr, at, true
 }
 
 // localLoss takes a name from an inode; leases.mu is held.

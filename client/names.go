@@ -268,6 +268,14 @@ func (c *Client) Symlink(ctx context.Context, cred Cred, parent proto.InodeID, n
 
 // Link gives an inode another name.
 func (c *Client) Link(ctx context.Context, cred Cred, ino, parent proto.InodeID, name string) (Attr, error) {
+	var attr Attr
+	var at mark
+	if c.tryHere(ctx, parent, func() (done bool) {
+		attr, at, done = c.linkHere(cred, ino, parent, name)
+		return done
+	}) {
+		return c.changedHere(attr, at), nil
+	}
 	own := c.leases.changing(parent, ino)
 	reply, _, err := change(ctx, c, cred, "link", inDir(parent, name), func(ctx context.Context, who *pb.Caller) (*pb.AttrReply, error) {
 		return c.master.Link(ctx, &pb.LinkRequest{Caller: who, Inode: uint64(ino), Parent: uint64(parent), Name: []byte(name)})

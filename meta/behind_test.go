@@ -114,8 +114,9 @@ func TestChangesBehind(t *testing.T) {
 			{Kind: pb.ChangeBehind_SET_ATTR, Inode: file.Inode, Set: proto.BehindMode | proto.BehindMtime, Mode: 0o600, Mtime: &pb.TimeChange{Sec: 5}, Sec: 1 << 31},
 			{Kind: pb.ChangeBehind_MAKE, Inode: one.others[1], Parent: one.folder, Name: []byte("link"), Mode: symlink | 0o777, Target: []byte("to")},
 			{Kind: pb.ChangeBehind_UNLINK, Inode: one.others[1], Parent: one.folder, Name: []byte("link")},
+			{Kind: pb.ChangeBehind_LINK, Inode: file.Inode, Parent: one.folder, Name: []byte("second"), Sec: 1 << 31},
 		}})
-		one.durable(6)
+		one.durable(7)
 		asked := make(chan *pb.AttrReply, 1)
 		go func() { asked <- two.lookup(one.others[0], "b") }()
 		r := one.recall()
@@ -124,10 +125,10 @@ func TestChangesBehind(t *testing.T) {
 		}
 		one.answers(r)
 		attr := (<-asked).Attr
-		if attr.GetInode() != file.Inode || attr.Mode != regular|0o600 || attr.MtimeSec != 5 || attr.CtimeSec != 1<<31 || attr.BtimeSec != 1<<30 {
+		if attr.GetInode() != file.Inode || attr.Mode != regular|0o600 || attr.Nlink != 2 || attr.MtimeSec != 5 || attr.CtimeSec != 1<<31 || attr.BtimeSec != 1<<30 {
 			t.Errorf("the file is %v", attr)
 		}
-		if got := one.names(one.folder); got != "sub" {
+		if got := one.names(one.folder); got != "second sub" && got != "sub second" {
 			t.Errorf("names %q", got)
 		}
 	})

@@ -100,6 +100,8 @@ func commandBehind(one *session, sequence uint64, change *pb.ChangeBehind) (stat
 			Header: h, Parent: parent, Name: change.Name, Mode: change.Mode & (typeMask | permBits), Umask: change.Umask,
 			Rdev: change.Rdev, Target: change.Target,
 		}}, nil
+	case pb.ChangeBehind_LINK:
+		return &state.Link{Header: h, Inode: ino, Parent: parent, Name: change.Name}, nil
 	case pb.ChangeBehind_UNLINK, pb.ChangeBehind_RMDIR:
 		return &state.Unlink{Header: h, Parent: parent, Name: change.Name, Dir: change.Kind == pb.ChangeBehind_RMDIR}, nil
 	case pb.ChangeBehind_RENAME:

@@ -241,6 +241,7 @@ const (
 	ChangeBehind_RENAME   ChangeBehind_Kind = 4 // inode, parent, name, new_parent, new_name, replaced
 	ChangeBehind_SET_ATTR ChangeBehind_Kind = 5 // inode, set, mode, uid, gid, atime, mtime
 	ChangeBehind_COMMIT   ChangeBehind_Kind = 6 // inode, size, chunks, mtime
+	ChangeBehind_LINK     ChangeBehind_Kind = 7 // inode, parent, name
 )
 
 // Enum value maps for ChangeBehind_Kind.
@@ -253,6 +254,7 @@ var (
 		4: "RENAME",
 		5: "SET_ATTR",
 		6: "COMMIT",
+		7: "LINK",
 	}
 	ChangeBehind_Kind_value = map[string]int32{
 		"NONE":     0,
@@ -262,6 +264,7 @@ var (
 		"RENAME":   4,
 		"SET_ATTR": 5,
 		"COMMIT":   6,
+		"LINK":     7,
 	}
 )
 
@@ -6629,7 +6632,7 @@ const file_master_proto_rawDesc = "" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x120\n" +
 	"\achanges\x18\x03 \x03(\v2\x16.distrifs.ChangeBehindR\achanges\x12#\n" +
 	"\rtell_received\x18\x04 \x01(\bR\ftellReceived\x12!\n" +
-	"\ftell_durable\x18\x05 \x01(\bR\vtellDurable\"\xc9\x05\n" +
+	"\ftell_durable\x18\x05 \x01(\bR\vtellDurable\"\xd3\x05\n" +
 	"\fChangeBehind\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.distrifs.ChangeBehind.KindR\x04kind\x12\x1d\n" +
 	"\n" +
@@ -6657,7 +6660,7 @@ const file_master_proto_rawDesc = "" +
 	"\x05atime\x18\x14 \x01(\v2\x14.distrifs.TimeChangeR\x05atime\x12*\n" +
 	"\x05mtime\x18\x15 \x01(\v2\x14.distrifs.TimeChangeR\x05mtime\x12\x12\n" +
 	"\x04size\x18\x16 \x01(\x04R\x04size\x12\x16\n" +
-	"\x06chunks\x18\x17 \x03(\x04R\x06chunks\"W\n" +
+	"\x06chunks\x18\x17 \x03(\x04R\x06chunks\"a\n" +
 	"\x04Kind\x12\b\n" +
 	"\x04NONE\x10\x00\x12\b\n" +
 	"\x04MAKE\x10\x01\x12\n" +
@@ -6668,7 +6671,8 @@ const file_master_proto_rawDesc = "" +
 	"\x06RENAME\x10\x04\x12\f\n" +
 	"\bSET_ATTR\x10\x05\x12\n" +
 	"\n" +
-	"\x06COMMIT\x10\x06\"\x89\x01\n" +
+	"\x06COMMIT\x10\x06\x12\b\n" +
+	"\x04LINK\x10\a\"\x89\x01\n" +
 	"\rDurableBehind\x12\x1a\n" +
 	"\breceived\x18\x01 \x01(\x04R\breceived\x12\x18\n" +
 	"\adurable\x18\x02 \x01(\x04R\adurable\x12\x16\n" +
