@@ -80,7 +80,7 @@ func (l *leases) noteOrder(dir *lease, from uint64, entries []DirEntry) {
 // to be put into the order of names; l.mu is held.
 func (l *leases) strays(h *lease) bool {
 	dir := l.held[h.row.dir]
-	if dir == nil || dir.names == nil || !dir.names.complete {
+	if dir == nil || dir.names == nil || !dir.names.complete || len(dir.names.byName) > maxAlong { // everybody waits for the sorting
 		return false
 	}
 	dir.names.strays++
@@ -117,10 +117,11 @@ func (l *leases) sortNames(dir proto.InodeID) {
 type aheadFile struct {
 	ino    proto.InodeID
 	tenure uint64 // of the lease
+	size   int64
 	loc    location
-	data   []byte // all of it
 	elem   *list.Element
 
+	data   []byte        // all of it
 	ready  chan struct{} // closed when data has been read,
 	failed bool          // or has not; written before
 
@@ -163,7 +164,7 @@ func (l *leases) following(h *lease, window int) (wanted []*aheadFile) {
 			h.row.fetched++
 			if l.fetchable(at) {
 				at.row.over = true
-				wanted = append(wanted, &aheadFile{ino: at.ino, tenure: at.granted, data: make([]byte, at.attr.Size), ready: make(chan struct{})})
+				wanted = append(wanted, &aheadFile{ino: at.ino, tenure: at.granted, size: int64(at.attr.Size), ready: make(chan struct{})})
 			}
 		}
 		at = l.held[at.row.next]
@@ -183,7 +184,7 @@ type filesAhead struct {
 	mu    sync.Mutex
 	files map[proto.InodeID]*aheadFile
 	used  list.List // of *aheadFile, the oldest first
-	bytes int
+	bytes int64
 }
 
 func newFilesAhead(budget *semaphore.Weighted) *filesAhead {
@@ -192,7 +193,7 @@ func newFilesAhead(budget *semaphore.Weighted) *filesAhead {
 
 // add takes a file in, if there is memory for it. Older ones go for it.
 func (t *filesAhead) add(f *aheadFile) bool {
-	if !t.budget.TryAcquire(int64(len(f.data))) {
+	if !t.budget.TryAcquire(f.size) {
 		return false
 	}
 	t.mu.Lock()
@@ -200,11 +201,11 @@ func (t *filesAhead) add(f *aheadFile) bool {
 	if old := t.files[f.ino]; old != nil {
 		t.drop(t.remove(old))
 	}
-	for t.bytes+len(f.data) > aheadTable {
+	for t.bytes+f.size > aheadTable {
 		t.drop(t.remove(t.used.Front().Value.(*aheadFile)))
 	}
 	t.files[f.ino], f.elem = f, t.used.PushBack(f)
-	t.bytes += len(f.data)
+	t.bytes += f.size
 	return true
 }
 
@@ -212,7 +213,7 @@ func (t *filesAhead) add(f *aheadFile) bool {
 func (t *filesAhead) remove(f *aheadFile) *aheadFile {
 	t.used.Remove(f.elem)
 	delete(t.files, f.ino)
-	t.bytes -= len(f.data)
+	t.bytes -= f.size
 	return f
 }
 
@@ -251,7 +252,7 @@ func (t *filesAhead) arrived(f *aheadFile, ok bool) {
 // free gives the memory back when nobody writes to it, nor will read it; t.mu is held.
 func (t *filesAhead) free(f *aheadFile) {
 	if f.fetched && f.dropped {
-		t.budget.Release(int64(len(f.data)))
+		t.budget.Release(f.size)
 	}
 }
 
@@ -287,6 +288,7 @@ func (c *Client) fetchFiles(files []*aheadFile) {
 				continue
 			}
 			list = append(list, pipeline.ReadRequest{Chunk: c.cluster.ChunkUUID(f.loc.chunk), Version: f.loc.version, From: from})
+			f.data = make([]byte, f.size)
 			into, asked = append(into, f.data), append(asked, f)
 		}
 		c.data.ReadEach(c.background, list, into, func(k, n int, err error) {
@@ -327,7 +329,7 @@ func (i *inode) readFetched(ctx context.Context, p []byte, off int64, content ui
 		return false
 	}
 	good := false
-	if content == 0 && off+int64(len(p)) <= int64(len(f.data)) {
+	if content == 0 && off+int64(len(p)) <= f.size {
 		limited := late.WithTimeout(ctx, aheadWait)
 		defer limited.End()
 		good = late.Wait(limited, f.ready) == nil && !f.failed
@@ -335,7 +337,7 @@ func (i *inode) readFetched(ctx context.Context, p []byte, off int64, content ui
 	if good {
 		copy(p, f.data[off:])
 	}
-	if !good || off+int64(len(p)) == int64(len(f.data)) {
+	if !good || off+int64(len(p)) == f.size {
 		i.forgetFetched()
 	}
 	return good

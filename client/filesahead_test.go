@@ -276,7 +276,7 @@ func TestFilesAheadAreBounded(t *testing.T) {
 	table := newFilesAhead(connect(t, clienttest.New(t, clienttest.Options{})).readBudget)
 	var all []*aheadFile
 	for k := range 3 * aheadTable / aheadLargest {
-		f := &aheadFile{ino: proto.InodeID(100 + k), data: make([]byte, aheadLargest), ready: make(chan struct{})}
+		f := &aheadFile{ino: proto.InodeID(100 + k), size: aheadLargest, ready: make(chan struct{})}
 		if !table.add(f) {
 			t.Fatalf("no room for file %d", k)
 		}
