@@ -224,6 +224,7 @@ func newClient(opts Options, conn *grpc.ClientConn) *Client {
 		c.leases.reserve = func(r *pb.ReserveRequest) { c.workers.Go(func() { c.reserve(r) }) }
 	}
 	c.leases.carryOut = func(h *lease) { c.workers.Go(func() { c.carryOut(h) }) }
+	c.leases.unreserve = func(inodes []proto.InodeID) { c.workers.Go(func() { c.unreserve(inodes) }) }
 	c.leases.letGo = func(list []*lease) { c.workers.Go(func() { c.letGo(list) }) }
 	return c
 }

@@ -75,9 +75,10 @@ type leases struct {
 	leaving    map[placeOf]int                 // names that this client is taking away
 	above      map[proto.InodeID]proto.InodeID // of directories in listings that are kept, the one listed
 	walk       walk
-	limit      int            // maxLeases
-	carryOut   func(*lease)   // gives a lease back that has a recall, in another goroutine
-	letGo      func([]*lease) // likewise of inodes without a name that are not open
+	limit      int                   // maxLeases
+	carryOut   func(*lease)          // gives a lease back that has a recall, in another goroutine
+	unreserve  func([]proto.InodeID) // has the master hear that nothing will be made of them
+	letGo      func([]*lease)        // likewise of inodes without a name that are not open
 	acquiring  map[proto.InodeID]*acquisition
 	pool       pool
 	reserve    func(*pb.ReserveRequest) // has the pool filled; nil: nothing is answered behind

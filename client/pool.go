@@ -100,8 +100,11 @@ func (c *Client) reserve(request *pb.ReserveRequest) {
 	l.changed.Broadcast()
 	if err != nil {
 		c.opts.Logger.Debug("reserve inodes", "error", err)
+		if proto.KindOf(err) != proto.TooFewReplicas { // then none was
+			c.openFailed(err)
+		}
 	}
-	if !ours || began < l.oldest {
+	if !ours {
 		return
 	}
 	ahead := time.Unix(reply.Sec, int64(reply.Nsec)).Sub(asked.Add(took / 2))
@@ -109,7 +112,7 @@ func (c *Client) reserve(request *pb.ReserveRequest) {
 		ahead = 0 // as far as can be told
 	}
 	l.pool.clock = ahead
-	l.stock(reply)
+	l.stock(reply, began >= l.oldest)
 }
 
 func (c *Client) sendReserve(request *pb.ReserveRequest, on **session) (*pb.ReserveReply, error) {
@@ -125,21 +128,30 @@ func (c *Client) sendReserve(request *pb.ReserveRequest, on **session) (*pb.Rese
 	return reply, proto.FromStatus(err)
 }
 
-// stock takes in what was reserved and granted; l.mu is held.
-func (l *leases) stock(reply *pb.ReserveReply) {
+// stock takes in what was reserved and granted, if the grants are good, and gives the rest back;
+// l.mu is held.
+func (l *leases) stock(reply *pb.ReserveReply, good bool) {
 	granted := make(map[proto.InodeID]bool, len(reply.Grants.GetExclusive()))
 	for _, ino := range reply.Grants.GetExclusive() {
-		granted[proto.InodeID(ino)] = !l.recalls.voids(proto.InodeID(ino), reply.Grants.Recalls)
+		granted[proto.InodeID(ino)] = good && !l.recalls.voids(proto.InodeID(ino), reply.Grants.Recalls)
 	}
+	var unused []proto.InodeID
 	for k, id := range reply.Files {
 		if ino := proto.InodeID(id); granted[ino] && k < len(reply.Chunks) {
 			l.pool.files = append(l.pool.files, reservedFile{ino, locationOf(reply.Chunks[k])})
+		} else {
+			unused = append(unused, ino)
 		}
 	}
 	for _, id := range reply.Others {
 		if ino := proto.InodeID(id); granted[ino] {
 			l.pool.others = append(l.pool.others, ino)
+		} else {
+			unused = append(unused, ino)
 		}
+	}
+	if len(unused) > 0 {
+		l.unreserve(unused)
 	}
 }
 
@@ -153,18 +165,26 @@ func (p *pool) each(fn func(proto.InodeID)) {
 	}
 }
 
-// drop takes an inode out of the pool: its lease is wanted back.
-func (p *pool) drop(ino proto.InodeID) {
+// drop takes an inode out of the pool, if it is there: its lease is wanted back.
+func (p *pool) drop(ino proto.InodeID) bool {
 	for k, r := range p.files {
 		if r.ino == ino {
 			p.files = append(p.files[:k:k], p.files[k+1:]...)
-			return
+			return true
 		}
 	}
 	for k, other := range p.others {
 		if other == ino {
 			p.others = append(p.others[:k:k], p.others[k+1:]...)
-			return
+			return true
 		}
+	}
+	return false
+}
+
+// unreserve has inodes of which nothing will be made closed at the master.
+func (c *Client) unreserve(inodes []proto.InodeID) {
+	for _, ino := range inodes {
+		c.sessions.close(ino)
 	}
 }

@@ -41,7 +41,7 @@ type recall struct {
 func (l *leases) recalled(r *pb.Recall) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var at []proto.InodeID
+	var at, unused []proto.InodeID
 	var unnamed []*lease
 	for _, id := range r.Inodes {
 		ino := proto.InodeID(id)
@@ -49,7 +49,9 @@ func (l *leases) recalled(r *pb.Recall) {
 		h := l.held[ino]
 		switch {
 		case h == nil || h.mode <= r.Keep && h.recall == nil:
-			l.pool.drop(ino)
+			if l.pool.drop(ino) {
+				unused = append(unused, ino)
+			}
 			at = append(at, ino)
 		case h.recall != nil: // asked for once more, or for more
 			h.recall.number = r.Number
@@ -68,19 +70,22 @@ func (l *leases) recalled(r *pb.Recall) {
 	if len(at) > 0 {
 		l.giveBack(r.Number, r.Keep, at...)
 	}
+	if len(unused) > 0 {
+		l.unreserve(unused)
+	}
 	if len(unnamed) > 0 {
 		l.letGo(unnamed)
 	}
 	l.changed.Broadcast()
 }
 
-// letGo carries recalls of inodes without a name out. Of those that are not open nothing is
-// unwritten, and nobody looks at what the kernel has: only what was changed here has to be
-// carried out before.
+// letGo carries recalls of inodes out that have no name at the master. Of those that are not
+// open nothing is unwritten, and nobody looks at what the kernel has: only what was changed
+// here has to be carried out before. One that was reserved may have a name here by now.
 func (c *Client) letGo(list []*lease) {
 	l := c.leases
 	list = slices.DeleteFunc(list, func(h *lease) bool {
-		needed := c.lookupOpen(h.ino) != nil || l.hasLocks(h)
+		needed := c.lookupOpen(h.ino) != nil || l.hasLocks(h) || l.isNamed(h)
 		if needed {
 			l.carryOut(h)
 		}
@@ -104,6 +109,12 @@ func (c *Client) letGo(list []*lease) {
 		l.giveBack(number, pb.LeaseMode_LEASE_NONE, inodes...)
 	}
 	l.changed.Broadcast()
+}
+
+func (l *leases) isNamed(h *lease) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return h.hasAttr && h.attr.Nlink > 0
 }
 
 // carryOut does what a recall asks for, and answers it.

@@ -104,16 +104,32 @@ func (m *Master) needy() (list []need, t tally) {
 	mayCopy, anyLeaving := !m.inSafeMode(), m.nodes.Leaving()
 	spared := m.hot.look(m.cfg.Now())
 	defer spared.done()
+	var reserves []proto.InodeID
 	t.toMove = map[proto.NodeID]uint64{}
 	for _, node := range m.nodes.Decommissioned() {
 		t.toMove[node] = 0 // "it may go" is said of whom a whole look found nothing for
 	}
 	m.eachChunkIn(func(st *state.State, c state.Chunk) bool {
 		n := need{chunk: c.ID, good: m.nodes.Good(c)}
+		counted := false
 		if anyLeaving {
-			n.leaving = m.countLeaving(c, t.toMove) && m.planLeaving(c, 0).needed()
+			var movable bool
+			counted, movable = m.countLeaving(c, t.toMove)
+			n.leaving = movable && m.planLeaving(c, 0).needed()
 		}
-		if !c.Committed || n.good >= int(m.cluster.Replicas) && !n.leaving {
+		if !c.Committed {
+			switch {
+			case st.Reserved(c.Inode):
+				if !m.nodes.Stay(c.Chain) {
+					reserves = append(reserves, c.Inode)
+				}
+				return true
+			case !counted || !m.sessions.isOpen(c.Inode) || spared.spare(c.ID, hotFor*m.cfg.Quiet):
+				return true
+			}
+			n.unsettled, n.leaving = !n.leaving, true
+		}
+		if n.good >= int(m.cluster.Replicas) && !n.leaving {
 			return true
 		}
 		if m.repairs.working(c.ID) {
@@ -141,6 +157,9 @@ func (m *Master) needy() (list []need, t tally) {
 		}
 		return true
 	})
+	if mayCopy {
+		m.recallReserves(reserves)
+	}
 	for _, some := range byGood {
 		list = append(list, some...)
 	}
@@ -148,16 +167,17 @@ func (m *Master) needy() (list []need, t tally) {
 	return list[:min(len(list), repairRound)], t
 }
 
-// countLeaving counts a chunk for the members that have to give it up, and tells
-// whether there are any from which it can be moved.
-func (m *Master) countLeaving(c state.Chunk, toMove map[proto.NodeID]uint64) (any bool) {
+// countLeaving counts a chunk for the members that have to give it up, and tells whether there
+// are any, and any from which it can be moved.
+func (m *Master) countLeaving(c state.Chunk, toMove map[proto.NodeID]uint64) (counted, movable bool) {
 	for _, member := range m.members(c) {
 		if member.Leaving || member.Holds.Failing {
 			toMove[member.Node]++
+			counted = true
 		}
-		any = any || member.Leaving
+		movable = movable || member.Leaving
 	}
-	return any
+	return counted, movable
 }
 
 // plan is planRepair, less what no chunkserver could take, and less what comes back
@@ -242,7 +262,7 @@ func (m *Master) beginRepair(ctx context.Context, n need, group *sync.WaitGroup)
 		return false, true
 	}
 	c, ok := m.machine.chunk(n.chunk)
-	if !ok || !c.Committed {
+	if !ok || !c.Committed && !n.leaving {
 		done()
 		return false, true
 	}
@@ -285,6 +305,10 @@ func (m *Master) beginRepair(ctx context.Context, n need, group *sync.WaitGroup)
 
 // beginMove is beginRepair for a chunk whose replicas are to move.
 func (m *Master) beginMove(ctx context.Context, c state.Chunk, n need, group *sync.WaitGroup, done func()) (begun, free bool) {
+	if n.unsettled && !c.Committed {
+		m.inBackground(group, n, nil, done, func() int { m.settleAssigned(c); return 0 })
+		return true, true
+	}
 	p := m.planLeaving(c, n.from)
 	if !p.needed() || m.inSafeMode() {
 		done()

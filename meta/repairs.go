@@ -17,9 +17,10 @@ type need struct {
 	bytes uint64 // of the chunk
 	hot   bool   // it is being written to: its writers wait for the copy
 
-	leaving bool           // replicas are where they must not stay
-	from    proto.NodeID   // 0, or rebalancing wants to move a replica from there
-	to      []proto.NodeID // to one of these
+	leaving   bool           // replicas are where they must not stay
+	unsettled bool           // or would be: it was assigned, and not all members have one
+	from      proto.NodeID   // 0, or rebalancing wants to move a replica from there
+	to        []proto.NodeID // to one of these
 }
 
 // moves tells whether the chunk lacks nothing.

@@ -48,6 +48,17 @@ func (r *Registry) Decommissioned() (list []proto.NodeID) {
 	return list
 }
 
+// Stay tells whether all members of a chain are there, or were a moment ago, and are meant to stay.
+func (r *Registry) Stay(chain []proto.NodeID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.opts.Now()
+	return !slices.ContainsFunc(chain, func(id proto.NodeID) bool {
+		n := r.nodes[id]
+		return n == nil || !n.alive || n.leaving || now.Before(n.away)
+	})
+}
+
 // sick tells whether a disk of the chunkserver is to give up what it has.
 func (n *node) sick() bool {
 	return slices.ContainsFunc(n.disks, func(d *pb.DiskStatus) bool { return d.Sick })

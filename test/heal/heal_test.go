@@ -84,6 +84,52 @@ func TestClusterHealsItself(t *testing.T) {
 	whole()
 }
 
+// A mount that has made files holds inodes in reserve, with chunks that nothing is in yet, and somebody has
+// a file open that he has written nothing to. Neither keeps a chunkserver from going, nor
+// does anybody wait for it when it has gone.
+func TestDecommissionUnderAnIdleMount(t *testing.T) {
+	cluster.NeedsLeases(t)
+	c := cluster.Start(t, cluster.Options{Chunkservers: 4, ChunkSize: 1 << 20})
+	m := c.Mount()
+	c.Shell(m.Path, "mkdir d && for i in 1 2 3 4 5 6 7 8 9; do echo $i >d/$i; done && sync")
+	empty, err := os.Create(filepath.Join(m.Path, "d", "empty"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer empty.Close()
+	if status, err := c.Status(); err != nil || status.Chunks.Assigned < 100 {
+		t.Fatalf("nothing is in reserve, so this shows nothing: %v, %v", status.GetChunks(), err)
+	}
+
+	leaving := c.Chunkservers[0]
+	c.Tool("decommission", leaving.Address).Must()
+	cluster.Until(t, limit, "the chunkserver may go", func() error {
+		status, err := c.Status()
+		if err != nil {
+			return err
+		}
+		for _, n := range status.Nodes {
+			if n.Address == leaving.Address && (!n.Decommissioned || n.ToMove > 0) {
+				return fmt.Errorf("%d chunks are left", n.ToMove)
+			}
+		}
+		return nil
+	})
+	leaving.Kill()
+
+	if _, err := empty.WriteString("no longer\n"); err != nil {
+		t.Error(err)
+	}
+	if err := empty.Close(); err != nil {
+		t.Error(err)
+	}
+	c.Shell(m.Path, "for i in a b c; do echo $i >d/$i; done && sync")
+	if got := c.Shell(m.Path, "cat d/1 d/9 d/a d/empty"); got != "1\n9\na\nno longer\n" {
+		t.Errorf("read %q", got)
+	}
+	c.WaitHealthy(limit)
+}
+
 // flip inverts a bit of the first byte of a file.
 func flip(t *testing.T, path string) {
 	t.Helper()
