@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 
 	"github.com/distrifs/distrifs/proto/pb"
 )
@@ -51,7 +52,7 @@ func nodeState(n *pb.NodeStatus) string {
 	case isEmptied(n):
 		states = append(states, "decommissioned: it may go")
 	case n.Decommissioned:
-		states = append(states, fmt.Sprintf("being decommissioned: %s chunks left", count(n.ToMove)))
+		states = append(states, fmt.Sprintf("being decommissioned: %s %s left", count(n.ToMove), english.PluralWord(int(n.ToMove), "chunk", "")))
 	}
 	if n.Maintenance != 0 {
 		states = append(states, "in maintenance until "+time.Unix(n.Maintenance, 0).Format("15:04:05 on January 2"))
@@ -102,9 +103,9 @@ func repairText(r *pb.RepairStatus) string {
 	}
 	moving := ""
 	if r.Moving > 0 {
-		moving = fmt.Sprintf(" (%s of them only move)", count(r.Moving))
+		moving = fmt.Sprintf(" (%s of them only to move)", count(r.Moving))
 	}
-	text := fmt.Sprintf("%s chunks wait%s, %s are being copied, %s left, at %s/s (%s)", count(r.Waiting), moving, count(r.Active),
+	text := fmt.Sprintf("%s %s waiting%s, %s being copied, %s left, at %s/s (%s)", count(r.Waiting), english.PluralWord(int(r.Waiting), "chunk", ""), moving, count(r.Active),
 		humanize.IBytes(r.BytesLeft), humanize.IBytes(r.BytesPerSecond), limit)
 	if r.SecondsLeft > 0 {
 		text += fmt.Sprintf(", about %v to go", time.Duration(r.SecondsLeft)*time.Second)

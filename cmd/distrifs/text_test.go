@@ -109,7 +109,7 @@ func TestNodeState(t *testing.T) {
 		"alive": {Alive: true},
 		"DEAD":  {},
 		"alive, being decommissioned: 1,234 chunks left": {Alive: true, Decommissioned: true, ToMove: 1234},
-		"DEAD, being decommissioned: 1 chunks left":      {Decommissioned: true, ToMove: 1},
+		"DEAD, being decommissioned: 1 chunk left":       {Decommissioned: true, ToMove: 1},
 		"away, decommissioned: it may go":                {Decommissioned: true},
 		"alive, 1 of 2 disks OUT OF SERVICE":             {Alive: true, Disks: []*pb.DiskStatus{{Path: "/a", Fault: "full"}, {Path: "/b"}}},
 	} {
@@ -125,9 +125,9 @@ func TestNodeState(t *testing.T) {
 func TestRepairText(t *testing.T) {
 	for want, r := range map[string]*pb.RepairStatus{
 		"nothing to do": nil,
-		"3 chunks wait (1 of them only move), 2 are being copied, 5.0 MiB left, at 1.0 MiB/s (at most 2.0 MiB/s for each chunkserver), about 5s to go": {
+		"3 chunks waiting (1 of them only to move), 2 being copied, 5.0 MiB left, at 1.0 MiB/s (at most 2.0 MiB/s for each chunkserver), about 5s to go": {
 			Waiting: 3, Moving: 1, Active: 2, BytesLeft: 5 << 20, BytesPerSecond: 1 << 20, Limit: 2 << 20, SecondsLeft: 5},
-		"0 chunks wait, 1 are being copied, 1 B left, at 0 B/s (no limit)": {Active: 1, BytesLeft: 1},
+		"0 chunks waiting, 1 being copied, 1 B left, at 0 B/s (no limit)": {Active: 1, BytesLeft: 1},
 	} {
 		if got := repairText(r); got != want {
 			t.Errorf("%q, want %q", got, want)
