@@ -19,7 +19,8 @@ import (
 //     later, for the client has it exclusive no more. So it is with those on chunkservers that
 //     are dead, or in maintenance: writers would find out one by one
 //   - of a file that somebody has open, those that were written to move as committed ones do.
-//     The others are settled: all members get a replica at the next version, an
+//     For the others the lease is asked for, too: whoever has written there commits that first.
+//     Then they are settled: all members get a replica at the next version, an
 //     empty one if nothing was written, and then they move, too. Who knew the chunk at its
 //     first version cannot write to it any more, and asks where it is now
 
@@ -34,6 +35,11 @@ func (m *Master) recallReserves(inodes []proto.InodeID) {
 // found the chain broken. Where nobody has one, nothing was acknowledged; but who has not said
 // yet what he has is waited for. The caller has the chunk to itself.
 func (m *Master) settleAssigned(c state.Chunk) {
+	leased := false
+	m.leases.use(func(t *leases.Table) { leased = len(t.Ask([]proto.InodeID{c.Inode})) > 0 })
+	if leased { // what its holder has written may have been lost with the power of all members
+		return
+	}
 	unwritten := true
 	for _, member := range m.members(c) {
 		if member.Alive && !(member.Connected && member.Known) {

@@ -145,6 +145,11 @@ func TestReservesAfterARestart(t *testing.T) {
 			t.Fatalf("recalled %v, want %v", r, had[1:])
 		}
 		one.gives(r)
+		if r := one.asked(); !slices.Equal(r.Inodes, []uint64{file.Inode}) {
+			t.Fatalf("recalled %v, not the file that was made", r)
+		} else {
+			one.answers(r)
+		}
 		c.settled(func() bool { return c.toMove(n) == 0 }, func() {})
 		if one.isOn(file.Inode, n) || one.names(one.folder) != "f" {
 			t.Errorf("the file is gone, or there: %q", one.names(one.folder))
@@ -243,4 +248,30 @@ func TestDecommissionMovesAssigned(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the holder of the file has written is committed before anybody takes the chunk for one that nothing
+// was written to: when all members have lost it with their power, it is lost, and not empty. L11
+func TestAssignedChunkIsCommittedByItsWriterFirst(t *testing.T) {
+	inCluster(t, 4, withLeases, func(c *cluster) {
+		one := c.holder()
+		defer one.vanish()
+		f := one.file("f")
+		must[*pb.AcquireReply](c.t)(one.acquire(f.Attr.Inode, pb.LeaseMode_LEASE_EXCLUSIVE))
+		c.decommission(c.node(f.Chunk.Chain[0].Node))
+		r := one.asked()
+		if !slices.Equal(r.Inodes, []uint64{f.Attr.Inode}) {
+			t.Fatalf("recalled %v", r)
+		}
+		time.Sleep(time.Minute)
+		must[*pb.AttrReply](c.t)(one.api().Commit(c.t.Context(), &pb.CommitRequest{
+			Caller: one.changes(), Inode: f.Attr.Inode, Size: 100, Chunks: []uint64{f.Chunk.Chunk},
+		}))
+		one.answers(r)
+		time.Sleep(time.Minute)
+		l := one.locate(f)
+		if !l.Committed || slices.ContainsFunc(c.nodes, func(n *fakeNode) bool { return n.has(l.Chunk) != 0 }) {
+			t.Errorf("it was made an empty one: %s", show(l))
+		}
+	})
 }
