@@ -265,7 +265,7 @@ func (c *Client) readFilesAhead(ino proto.InodeID) {
 	var files []*aheadFile
 	for _, f := range wanted {
 		loc, ok := c.locations.get(f.ino, 0)
-		if ok && loc.committed && loc.chunk != 0 && !loc.silent() && c.awaitsOpen(f) {
+		if ok && loc.committed && len(loc.chain) > 0 && !loc.silent() && c.awaitsOpen(f) {
 			f.loc = loc
 			files = append(files, f)
 		}

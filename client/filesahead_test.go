@@ -264,6 +264,27 @@ func TestWhatCouldNotBeReadAheadIsRead(t *testing.T) {
 	wantNothingHeld(t, b)
 }
 
+// What nobody is known to have is not asked for ahead, but in the usual way.
+func TestWhatNobodyHasIsNotReadAhead(t *testing.T) {
+	_, b, _ := rowOfFiles(t, 30)
+	for k := 5; k < 30; k++ {
+		attr, err := b.Stat(t.Context(), inRow(k))
+		must(t, err)
+		loc, ok := b.locations.get(attr.Inode, 0)
+		if !ok {
+			t.Fatalf("file %d is nowhere", k)
+		}
+		loc.version, loc.chain = loc.version+1, nil
+		b.locations.put(attr.Inode, 0, loc)
+	}
+	wantRow(t, b, 0, 5)
+	f := open(t, b, inRow(5), unix.O_RDONLY)
+	defer f.Close()
+	if f.ino.fetched != nil {
+		t.Error("it was asked for all the same")
+	}
+}
+
 func TestNobodyWaitsLongForWhatIsReadAhead(t *testing.T) {
 	_, b, data := rowOfFiles(t, 30)
 	data.hold = make(chan struct{})

@@ -118,7 +118,7 @@ func (d *device) callIn() {
 		r = newReader(d)
 		d.readers.Go(r.run)
 	}
-	r.pass = max(r.pass, 1) // what comes next is no answer's echo
+	r.pass = max(r.pass, 1) // somebody waits: no request is about to follow an answer
 	if last := len(d.inputs) - 1; r.in == nil && last >= 0 {
 		r.in, d.inputs = d.inputs[last], d.inputs[:last]
 	}
