@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,6 +56,7 @@ func TestCostOfCalls(t *testing.T) {
 	cluster := leasing(t)
 	a, b := connect(t, cluster, checked), connect(t, cluster, checked)
 	b.hedges.credit = -1e9 // whether a second replica is asked depends on time
+	b.ahead.patience = time.Minute
 	ctx := t.Context()
 	must(t, a.MkdirAll(ctx, "/d", 0o755))
 
@@ -97,7 +99,7 @@ func TestCostOfCalls(t *testing.T) {
 		}
 	}, map[string]int{"node read": files, "bytes read": files * small})
 	cold := connect(t, cluster, checked)
-	cold.hedges.credit = -1e9
+	cold.hedges.credit, cold.ahead.patience = -1e9, time.Minute
 	price(t, cluster, "read of a small file that is not known yet", func() {
 		for i := range files {
 			f := open(t, cold, fmt.Sprint("/d/", i), unix.O_RDONLY)

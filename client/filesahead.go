@@ -179,7 +179,8 @@ func (l *leases) fetchable(h *lease) bool {
 
 // filesAhead is the table of what nobody has opened yet. Its mu is a leaf.
 type filesAhead struct {
-	budget *semaphore.Weighted // of bytes read ahead
+	budget   *semaphore.Weighted // of bytes read ahead
+	patience time.Duration       // aheadWait
 
 	mu    sync.Mutex
 	files map[proto.InodeID]*aheadFile
@@ -188,7 +189,7 @@ type filesAhead struct {
 }
 
 func newFilesAhead(budget *semaphore.Weighted) *filesAhead {
-	return &filesAhead{budget: budget, files: map[proto.InodeID]*aheadFile{}}
+	return &filesAhead{budget: budget, patience: aheadWait, files: map[proto.InodeID]*aheadFile{}}
 }
 
 // add takes a file in, if there is memory for it. Older ones go for it.
@@ -330,7 +331,7 @@ func (i *inode) readFetched(ctx context.Context, p []byte, off int64, content ui
 	}
 	good := false
 	if content == 0 && off+int64(len(p)) <= f.size {
-		limited := late.WithTimeout(ctx, aheadWait)
+		limited := late.WithTimeout(ctx, i.c.ahead.patience)
 		defer limited.End()
 		good = late.Wait(limited, f.ready) == nil && !f.failed
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,7 +66,7 @@ func mixedFiles(t *testing.T, files, step int) (a, b *Client, data *watchedData)
 		must(t, f.Close())
 	}
 	data = &watchedData{dataPlane: b.data}
-	b.data = data
+	b.data, b.ahead.patience = data, time.Minute // a machine with much to do is no reason to read twice
 	listRow(t, b, files)
 	return a, b, data
 }
@@ -183,7 +184,7 @@ func TestWhatOthersWriteMeanwhileIsRead(t *testing.T) {
 	for _, held := range []bool{false, true} { // under way, or there
 		a, b, data := rowOfFiles(t, 20)
 		if held {
-			data.hold = make(chan struct{})
+			data.hold, b.ahead.patience = make(chan struct{}), aheadWait
 		}
 		wantRow(t, b, 0, 4)
 		late := noise(99, smallFile)
@@ -205,7 +206,7 @@ func TestWhatIsWrittenHereMeanwhileIsRead(t *testing.T) {
 	for _, held := range []bool{false, true} {
 		_, b, data := rowOfFiles(t, 20)
 		if held {
-			data.hold = make(chan struct{})
+			data.hold, b.ahead.patience = make(chan struct{}), aheadWait
 		}
 		wantRow(t, b, 0, 4)
 		late := noise(99, 100)
@@ -287,7 +288,7 @@ func TestWhatNobodyHasIsNotReadAhead(t *testing.T) {
 
 func TestNobodyWaitsLongForWhatIsReadAhead(t *testing.T) {
 	_, b, data := rowOfFiles(t, 30)
-	data.hold = make(chan struct{})
+	data.hold, b.ahead.patience = make(chan struct{}), aheadWait
 	wantRow(t, b, 0, 30)
 	close(data.hold)
 	wantNothingHeld(t, b)
