@@ -56,6 +56,11 @@ func (s *mutedStream) Send(message *pb.ChangesBehind) error {
 func TestWhatIsClosedAsMadeIsSentAtOnce(t *testing.T) {
 	b, out := newBehind(nil), &mutedStream{}
 	b.stream, b.running, b.pushing = out, true, true
+	arrive := func(sequence uint64) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.advance(&pb.DurableBehind{Received: sequence})
+	}
 	b.add(&pb.ChangeBehind{})
 	b.made()
 	if len(out.sent) != 0 {
@@ -71,16 +76,12 @@ func TestWhatIsClosedAsMadeIsSentAtOnce(t *testing.T) {
 	if len(out.sent) != 1 {
 		t.Fatal("it did not wait for what is on its way")
 	}
-	b.mu.Lock()
-	b.advance(&pb.DurableBehind{Received: 1})
-	b.mu.Unlock()
+	arrive(1)
 	b.made()
 	if len(out.sent) != 2 {
 		t.Fatal("it waited for what had arrived")
 	}
-	b.mu.Lock()
-	b.advance(&pb.DurableBehind{Received: 2})
-	b.mu.Unlock()
+	arrive(2)
 	b.closes(false)
 	b.add(&pb.ChangeBehind{})
 	b.made()

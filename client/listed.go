@@ -56,11 +56,11 @@ func (l *leases) dropListed(h *lease) {
 
 // listedOf gives the listing of a directory that is kept; l.mu is held.
 func (l *leases) listedOf(dir proto.InodeID) *listed {
-	h := l.usable(dir)
-	if h == nil || h.names == nil || h.names.listed == nil || h.busy > 0 || h.since != h.names.listed.since {
+	kept := l.listedOnce(dir)
+	if h := l.held[dir]; kept == nil || h.busy > 0 || h.since != kept.since {
 		return nil
 	}
-	return h.names.listed
+	return kept
 }
 
 // listedOnce is listedOf where names may have been made or taken away since: it shows the way of a

@@ -40,24 +40,35 @@ func (n *callCount) take() (calls map[string]int, sum int) {
 	return calls, sum
 }
 
-// What a client does in a folder of its own costs no call for each name.
-func TestNamesBehindCostNoCalls(t *testing.T) {
-	const names = 60
-	cluster.NeedsLeases(t)
-	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, Memory: true})
-	var count callCount
-	own, err := client.Dial(t.Context(), c.Master.Address, client.Options{NamesBehind: true, DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(count.count)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer own.Close()
-	ctx, cred := t.Context(), client.Cred{}
-	must := func(err error) {
+// countedClient is a client whose calls are counted.
+func countedClient(t *testing.T, c *cluster.Cluster, opts client.Options) (*client.Client, *callCount) {
+	t.Helper()
+	count := &callCount{}
+	opts.DialOptions = []grpc.DialOption{grpc.WithUnaryInterceptor(count.count)}
+	own, err := client.Dial(t.Context(), c.Master.Address, opts)
+	noError(t)(err)
+	return own, count
+}
+
+// noError gives what ends the test at an error.
+func noError(t *testing.T) (must func(error)) {
+	return func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// What a client does in a folder of its own costs no call for each name.
+func TestNamesBehindCostNoCalls(t *testing.T) {
+	const names = 60
+	cluster.NeedsLeases(t)
+	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, Memory: true})
+	own, count := countedClient(t, c, client.Options{NamesBehind: true})
+	defer own.Close()
+	ctx, cred := t.Context(), client.Cred{}
+	must := noError(t)
 	mkdir := func(parent client.Attr, name string) client.Attr {
 		t.Helper()
 		attr, err := own.Mkdir(ctx, cred, parent.Inode, name, 0o755)

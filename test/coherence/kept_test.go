@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc"
 
 	"github.com/distrifs/distrifs/client"
 	"github.com/distrifs/distrifs/proto"
@@ -143,18 +142,10 @@ func TestNamesReadAlongCostFewCalls(t *testing.T) {
 	cluster.NeedsLeases(t)
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, Memory: true})
 	ctx, cred := t.Context(), client.Cred{}
-	dial := func(count *callCount) *client.Client {
-		t.Helper()
-		own, err := client.Dial(ctx, c.Master.Address, client.Options{NamesBehind: true, PermissionsChecked: true, DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(count.count)}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return own
-	}
+	opts := client.Options{NamesBehind: true, PermissionsChecked: true}
 	each := func(what string, most int, fn func(own *client.Client, dir client.Attr, name string) error) {
 		t.Helper()
-		var count callCount
-		own := dial(&count)
+		own, count := countedClient(t, c, opts)
 		dir, err := own.Lookup(ctx, cred, own.Root(), "dir")
 		if err != nil {
 			t.Fatal(err)
@@ -172,7 +163,7 @@ func TestNamesReadAlongCostFewCalls(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	own := dial(&callCount{})
+	own, _ := countedClient(t, c, opts)
 	dir, err := own.Mkdir(ctx, cred, own.Root(), "dir", 0o755)
 	if err != nil {
 		t.Fatal(err)
@@ -217,12 +208,7 @@ func TestRemovingATreeCostsFewCalls(t *testing.T) {
 	cluster.NeedsLeases(t)
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, Memory: true})
 	ctx, cred := t.Context(), client.Cred{}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	must := noError(t)
 	first := c.Client()
 	top, err := first.Mkdir(ctx, cred, first.Root(), "top", 0o755)
 	must(err)
@@ -235,9 +221,7 @@ func TestRemovingATreeCostsFewCalls(t *testing.T) {
 		}
 	}
 	must(first.Close())
-	var count callCount
-	own, err := client.Dial(ctx, c.Master.Address, client.Options{NamesBehind: true, PermissionsChecked: true, DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(count.count)}})
-	must(err)
+	own, count := countedClient(t, c, client.Options{NamesBehind: true, PermissionsChecked: true})
 	count.take()
 	for i := range folders {
 		dir, err := own.Lookup(ctx, cred, top.Inode, fmt.Sprint(i))
@@ -262,12 +246,7 @@ func TestRemovingAListedTreeCostsFewerCalls(t *testing.T) {
 	cluster.NeedsLeases(t)
 	c := cluster.Start(t, cluster.Options{ChunkSize: 1 << 20, Memory: true})
 	ctx, cred := t.Context(), client.Cred{}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	must := noError(t)
 	first := c.Client()
 	fill := func(dir proto.InodeID) {
 		for k := range files {
@@ -288,9 +267,7 @@ func TestRemovingAListedTreeCostsFewerCalls(t *testing.T) {
 		}
 	}
 	must(first.Close())
-	var count callCount
-	own, err := client.Dial(ctx, c.Master.Address, client.Options{NamesBehind: true, PermissionsChecked: true, DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(count.count)}})
-	must(err)
+	own, count := countedClient(t, c, client.Options{NamesBehind: true, PermissionsChecked: true})
 	var remove func(dir proto.InodeID)
 	remove = func(dir proto.InodeID) {
 		page, err := own.ReadDir(ctx, cred, dir, 0, true)
@@ -308,9 +285,7 @@ func TestRemovingAListedTreeCostsFewerCalls(t *testing.T) {
 	must(err)
 	count.take()
 	remove(top.Inode)
-	calls, sum := count.take()
-	t.Logf("%d calls: %v", sum, calls)
-	if sum > folders*subfolders/2 {
+	if calls, sum := count.take(); sum > folders*subfolders/2 {
 		t.Errorf("%d folders: %d calls: %v", 1+folders+folders*subfolders, sum, calls)
 	}
 	must(own.Rmdir(ctx, cred, own.Root(), "top"))
